@@ -1,0 +1,1 @@
+"""How a person or a script speaks to maia-sync: parse, call one function, print, exit code."""

@@ -1,0 +1,166 @@
+"""Which errors are there, and what does the caller do next?
+
+The tree is branched by the caller's next step, not by the place where the error arose:
+
+    MaiaSyncError                      exit 1
+    ├── RetryLater                     exit 1   may pass by itself: wait, ask again
+    │   ├── UpstreamBusy                        429 or 503, with the wait it asked for
+    │   ├── UpstreamFault                       500, 502, 504 or another 5xx
+    │   ├── UpstreamSilent                      no connection, a broken one, a timeout
+    │   └── BrokenPage                          a 200 whose body is not a page
+    ├── GiveUpTask                     exit 1   this task fails in this run, the others go on
+    │   ├── TaskForbidden                       403
+    │   ├── TaskMissing                         404
+    │   ├── RequestRefused                      400 or another 4xx
+    │   ├── RetriesExhausted                    a RetryLater that did not pass
+    │   ├── LogLoops                            tokens that lead nowhere
+    │   ├── LogNewestFirst                      an order that is not supported (yet)
+    │   └── LeaseLost                           another worker has the task now
+    ├── OperatorMustAct                         nothing goes on until a person does something
+    │   ├── UsageError                 exit 2
+    │   ├── ConfigError                exit 3   every problem at once
+    │   ├── CredentialsRefused         exit 4   401
+    │   ├── DatabaseError              exit 5
+    │   │   ├── DatabaseUnreachable
+    │   │   ├── DatabaseNotMigrated
+    │   │   └── DatabaseTooNew
+    │   └── UpstreamUnreachable        exit 6   no task got an answer
+    └── Bug                            exit 1   an invariant of ours is broken: report it
+
+No message carries a payload, a secret, a bearer token or a page token (promise P9).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+EXIT_CONFIG = 3
+EXIT_CREDENTIALS = 4
+EXIT_DATABASE = 5
+EXIT_UPSTREAM = 6
+EXIT_DIFFERENCE = 7
+EXIT_SIGINT = 130
+EXIT_SIGTERM = 143
+
+
+class MaiaSyncError(Exception):
+    """Anything that maia-sync raises on purpose; its text is one sentence for a person."""
+
+    exit_code: ClassVar[int] = EXIT_FAILED
+
+
+class RetryLater(MaiaSyncError):
+    """May pass by itself: the same request can be made again after a wait."""
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        """Seconds that upstream asked us to wait, or None."""
+
+
+class UpstreamBusy(RetryLater):
+    """The API answered 429 or 503."""
+
+
+class UpstreamFault(RetryLater):
+    """The API answered with another 5xx."""
+
+
+class UpstreamSilent(RetryLater):
+    """No whole answer came: no connection, a broken one, or a timeout."""
+
+
+class BrokenPage(RetryLater):
+    """A 200 whose body is not a page; never taken for the end of a log."""
+
+
+class GiveUpTask(MaiaSyncError):
+    """This task fails in this run; what is stored stays, the other tasks go on."""
+
+
+class TaskForbidden(GiveUpTask):
+    """403: the credentials may not read this task."""
+
+
+class TaskMissing(GiveUpTask):
+    """404: upstream knows no such task."""
+
+
+class RequestRefused(GiveUpTask):
+    """400 or another 4xx: upstream will not answer this request, however often it is made."""
+
+
+class RetriesExhausted(GiveUpTask):
+    """A RetryLater that did not pass; `__cause__` is the last one."""
+
+
+class LogLoops(GiveUpTask):
+    """The page tokens lead nowhere: a cycle, or page after page without progress."""
+
+
+class LogNewestFirst(GiveUpTask):
+    """The log shows itself newest-first, which this version does not walk."""
+
+
+class LeaseLost(GiveUpTask):
+    """Another worker has taken the task; nothing of this worker's page was written."""
+
+
+class OperatorMustAct(MaiaSyncError):
+    """Nothing goes on until a person does something."""
+
+
+class UsageError(OperatorMustAct):
+    """The command line asks for something that cannot be."""
+
+    exit_code = EXIT_USAGE
+
+
+class ConfigError(OperatorMustAct):
+    """The configuration cannot be used; carries every problem, one sentence each."""
+
+    exit_code = EXIT_CONFIG
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class CredentialsRefused(OperatorMustAct):
+    """401, or no credential can be had."""
+
+    exit_code = EXIT_CREDENTIALS
+
+
+class DatabaseError(OperatorMustAct):
+    """The database cannot be used as it is."""
+
+    exit_code = EXIT_DATABASE
+
+
+class DatabaseUnreachable(DatabaseError):
+    """No connection, a refused one, or one that broke and did not come back."""
+
+
+class DatabaseNotMigrated(DatabaseError):
+    """The schema is missing or older than this version."""
+
+
+class DatabaseTooNew(DatabaseError):
+    """The schema was made by a newer version."""
+
+
+class UpstreamUnreachable(OperatorMustAct):
+    """No task got an answer from the API."""
+
+    exit_code = EXIT_UPSTREAM
+
+
+class Bug(MaiaSyncError):
+    """An invariant of ours is broken; what was being written has been rolled back."""

@@ -1,0 +1,1 @@
+"""How the copy is kept in a database: schema, transactions, rows. Knows no HTTP."""
