@@ -1,0 +1,344 @@
+"""What may each key of the configuration hold? One table, `KEYS`; values in, values out.
+
+A value arrives as TOML has it (`check`), or as the text
+of an environment variable, which `parse` first turns into what TOML would have had; a text that it
+cannot turn goes on as it is, for `check` to refuse.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import math
+import os
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from maia_sync.settings import POSTGRESQL, SQLITE, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+_TEN_YEARS = 3650 * 86_400.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_BIND = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
+
+
+class Refused(Exception):  # noqa: N818 - config.py turns each into a sentence of its ConfigError
+    """A value is not what its key takes; the text, if any, says it better than the key's own."""
+
+
+class Kind(NamedTuple):
+    """What a key takes: `check` turns a TOML value into a setting, `parse` a variable into a TOML value."""
+
+    expected: str
+    check: Callable[[object], object]
+    parse: Callable[[str], object] = str
+    hidden: bool = False
+    """Whether the value can be or hold a secret, so that no message may show it."""
+
+
+def _choice(*choices: str) -> Kind:
+    def check(value: object) -> str:
+        if isinstance(value, str) and value.strip().lower() in choices:
+            return value.strip().lower()
+        raise Refused
+
+    return Kind(" or ".join(f'"{choice}"' for choice in choices), check)
+
+
+def _whole_number(low: int, high: int) -> Kind:
+    def check(value: object) -> int:
+        if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
+            return value
+        raise Refused
+
+    def parse(text: str) -> object:
+        return int(text) if re.fullmatch(r" *[+-]?[0-9]{1,18} *", text) else text
+
+    return Kind(f"a whole number from {low} to {high}", check, parse)
+
+
+def _number_as_float(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise Refused
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _parse_float(text: str) -> object:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _rate() -> Kind:
+    def check(value: object) -> float:
+        rate = _number_as_float(value)
+        if 0 < rate <= 1_000_000:
+            return rate
+        raise Refused
+
+    return Kind("a number greater than 0, and at most 1000000", check, _parse_float)
+
+
+def _duration(shortest: str | None = None) -> Kind:
+    """Durations are read as "30s" or as seconds; the bound keeps them within what timers take."""
+
+    def seconds(value: object) -> float:
+        if not isinstance(value, str):
+            return _number_as_float(value)
+        match = _DURATION.fullmatch(value.strip())
+        if match is None:
+            raise Refused
+        return float(match[1]) * _UNITS[match[2] or "s"]
+
+    least = seconds(shortest) if shortest else 0.0
+
+    def check(value: object) -> float:
+        result = seconds(value)
+        if 0 < result <= _TEN_YEARS and result >= least:
+            return result
+        raise Refused
+
+    bound = f"of at least {shortest}" if shortest else "greater than 0"
+    return Kind(
+        f'a duration {bound}, such as "500ms", "30s", "15m", "2h", "7d" or a number of seconds', check
+    )
+
+
+def _flag() -> Kind:
+    words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+
+    def check(value: object) -> bool:
+        if isinstance(value, bool):
+            return value
+        raise Refused
+
+    def parse(text: str) -> object:
+        return words.get(text.strip().lower(), text)
+
+    return Kind("true or false", check, parse)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str) and value.strip() and value.strip().isprintable():
+        return value.strip()
+    raise Refused
+
+
+def _bearer(value: object) -> Secret:
+    text = _text(value)
+    if " " in text or not text.isascii():
+        raise Refused
+    return Secret(text)
+
+
+def _path(value: object) -> Path:
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise Refused
+    try:
+        path = Path(value).expanduser()
+        os.fsencode(path)
+    except (RuntimeError, ValueError):
+        raise Refused from None
+    return path
+
+
+def _existing_file(value: object) -> Path:
+    path = _path(value)
+    try:
+        if path.is_file():
+            return path
+    except OSError:
+        pass
+    raise Refused
+
+
+def _words(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise Refused
+    for word in value:
+        if not isinstance(word, str) or not re.fullmatch(r"[^\0\ud800-\udfff]*", word):
+            raise Refused
+    if not value[0].strip():
+        raise Refused
+    return tuple(value)
+
+
+def _parse_words(text: str) -> object:
+    try:
+        return json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
+    except (ValueError, RecursionError):
+        return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether traffic to this host never leaves the machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback if address.version == 4 else address == ipaddress.IPv6Address("::1")
+
+
+def _is_host(host: str, *, ipv6: bool) -> bool:
+    if not ipv6 and not re.fullmatch(r"[0-9.]+", host):
+        return _HOST.fullmatch(host) is not None
+    try:
+        return ipaddress.ip_address(host).version == (6 if ipv6 else 4)
+    except ValueError:
+        return False
+
+
+def _split_url(value: object) -> SplitResult:
+    text = _text(value)
+    if not text.isascii() or re.search(r'[\s\\"<>^`{|}]', text):
+        raise Refused
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise Refused from None
+    if parts.scheme not in {"http", "https"} or port == 0 or not _is_host(host, ipv6="[" in parts.netloc):
+        raise Refused
+    return parts
+
+
+def _endpoint(value: object) -> str:
+    parts = _split_url(value)
+    if "@" in parts.netloc:
+        raise Refused("an address without credentials in it; they belong in [auth]")
+    if "?" in _text(value) or "#" in _text(value):
+        raise Refused("an address without a query or a fragment")
+    return parts.geturl().rstrip("/")
+
+
+def _heartbeat(value: object) -> Secret:
+    return Secret(_split_url(value).geturl())
+
+
+def _database_url(value: object) -> str:
+    text = _text(value)
+    scheme = text.partition("://")[0] if "://" in text else ""
+    if scheme in {"sqlite", "sqlite+pysqlite"}:
+        return _sqlite_url(text.replace("sqlite+pysqlite:", "sqlite:", 1))
+    if scheme in {"postgresql+psycopg", "postgresql", "postgres"}:
+        return _postgresql_url(POSTGRESQL + text.removeprefix(f"{scheme}://"))
+    raise Refused
+
+
+def _sqlite_url(url: str) -> str:
+    file = unquote(url.removeprefix(SQLITE))
+    if url in {"sqlite://", SQLITE} or ":memory:" in file or "mode=memory" in file:
+        raise Refused(
+            "a database file, as an in-memory SQLite database would be lost with the copy at each command's end"
+        )
+    if not url.startswith(SQLITE) or file.startswith("file:") or "?" in url or not file.isprintable():
+        raise Refused(
+            'sqlite:/// and the path of a file, such as "sqlite:///maia_sync.db", with no parameters'
+        )
+    return url
+
+
+def _postgresql_url(url: str) -> str:
+    # SQLAlchemy ends the password at the first @ and the host at the first /, ? or :, so any of
+    # these inside a password would move a part of it into the host, and from there into messages.
+    rest = url.removeprefix(POSTGRESQL)
+    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
+    host = authority.rpartition("@")[2]
+    port = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]*)(?::([0-9]{1,5}))?", host)
+    if rest.count("@") != authority.count("@") or authority.count("@") > 1 or port is None:
+        raise Refused(
+            "postgresql+psycopg://user@host:port/database; if the password is in it, "
+            "with @ : / ? and % in the password written as %40 %3A %2F %3F %25"
+        )
+    if int(port[1] or 1) not in range(1, 65_536):
+        raise Refused("a port from 1 to 65535")
+    if any(key.lower() == "password" for key, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)):
+        raise Refused("no password among the parameters: put it into database.password_file")
+    return url
+
+
+def _bind(value: object) -> str:
+    text = _text(value)
+    match = _BIND.fullmatch(text)
+    if match is None or int(match["port"]) > 65_535:
+        raise Refused
+    if not _is_host(match["ipv6"] or match["host"], ipv6=match["ipv6"] is not None):
+        raise Refused
+    return text
+
+
+_PATH = Kind("the path of a file", _path)
+_ENDPOINT = Kind("an https:// address", _endpoint, hidden=True)
+_COMMAND = Kind(
+    'a command as a list of words, such as ["cat", "/run/token"]', _words, _parse_words, hidden=True
+)
+
+KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
+    "api": {
+        "region": _choice("eu1", "us1"),
+        "base_url": _ENDPOINT,
+        "page_size": _whole_number(1, 1000),
+        "concurrency": _whole_number(1, 256),
+        "requests_per_second": _rate(),
+        "timeout": _duration(),
+        "page_deadline": _duration(),
+        "order": _choice("auto", "oldest-first", "newest-first"),
+        "max_page_bytes": _whole_number(1024, 2**40),
+        "ca_file": Kind("the path of an existing file with CA certificates", _existing_file),
+        "allow_insecure_http": _flag(),
+        "retries": _whole_number(0, 20),
+        "backoff": _duration(),
+    },
+    "auth": {
+        "token": Kind("a token, in printable ASCII without spaces", _bearer, hidden=True),
+        "token_file": _PATH,
+        "token_command": _COMMAND,
+        "client_id": Kind("the id of an API client", _text, hidden=True),
+        "client_secret": Kind("the secret of an API client", lambda value: Secret(_text(value)), hidden=True),
+        "client_secret_file": _PATH,
+        "token_url": _ENDPOINT,
+        "audience": Kind("the audience of the token, as text", _text),
+    },
+    "database": {
+        "url": Kind(
+            "sqlite:///<file> or postgresql+psycopg://<user>@<host>/<database>", _database_url, hidden=True
+        ),
+        "password_file": _PATH,
+        "synchronous": _choice("normal", "full"),
+    },
+    "schedule": {
+        "poll": _duration(),
+        "min_interval": _duration(),
+        "max_interval": _duration(),
+        "reconcile": _duration(),
+        "tasks_file": _PATH,
+        "discovery_command": _COMMAND,
+        "discovery": _duration(),
+        "worker": Kind("a name, as text", _text),
+        "heartbeat_url": Kind("an http:// or https:// address", _heartbeat, hidden=True),
+        "lease": _duration("5s"),
+    },
+    "facets": {},
+    "archive": {},
+    "web": {
+        "bind": Kind('an address and a port, such as "127.0.0.1:8321" or "[::1]:8321"', _bind),
+        "token_file": _PATH,
+    },
+    "log": {
+        "format": _choice("console", "json"),
+        "level": _choice("debug", "info", "warning", "error"),
+    },
+}

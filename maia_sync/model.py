@@ -1,0 +1,295 @@
+"""Which values travel between the rooms? All frozen, keyword-only, without behaviour of their own.
+
+They are msgspec structs rather than dataclasses because an Event is made for every event of
+every page, and a frozen dataclass costs several times as much to make.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal, TypeAlias
+
+import msgspec
+
+NO_TIMESTAMP = -(2**63)
+"""The one place in the key that absent, unreadable and out-of-range timestamps share."""
+
+WalkKind = Literal["poll", "reconcile", "both"]
+TaskStatus = Literal["active", "paused", "forbidden", "missing", "untracked"]
+EventKey: TypeAlias = tuple[str, int]
+"""(group_id, timestamp): what identifies an event within its task, before its payload."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One element of `results` that can be stored as an event."""
+
+    group_id: str
+    """The group, or "" for none, or `sha256:` + hex for a value that cannot stand in a key."""
+    timestamp: int
+    """Nanoseconds since the Unix epoch, or NO_TIMESTAMP."""
+    timestamp_text: str | None
+    """The timestamp as it came, or None where it was absent, null or no storable string."""
+    occurred_at: str | None
+    """The same instant as `YYYY-MM-DD HH:MM:SS.ffffff` in UTC; None if unreadable."""
+    data: str | None
+    """The raw JSON text of `data`; None if absent (JSON null is the text `null`)."""
+    extra: str | None
+    """Unknown fields as raw `"name":value` slices in braces, or None."""
+    digest: bytes
+    """SHA-256 of data and extra (see maia/element.py); 32 bytes."""
+
+
+class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
+    """One element of `results` that cannot be stored as an event, byte for byte."""
+
+    raw: bytes
+    reason: str
+    digest: bytes
+    """SHA-256 of raw."""
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """One response of GET messages."""
+
+    events: list[Event]
+    quarantined: list[Quarantined]
+    next_token: str | None
+    """None at the end of the log."""
+    size_bytes: int
+
+    @property
+    def element_count(self) -> int:
+        """Elements of `results`, quarantined ones included."""
+        return len(self.events) + len(self.quarantined)
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a walk goes on: the token to ask for, and the seq from which that page is compared."""
+
+    page_token: str | None
+    compare_seq: int
+
+
+class SeenRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reconcile has been served, as compact ranges of seq.
+
+    A range (low, high) says that every row with low <= seq <= high was served. Rows that share
+    their seq with a row that was not served stand in `tied` one by one.
+    """
+
+    ranges: tuple[tuple[int, int], ...] = ()
+    tied: tuple[tuple[int, str, int, int], ...] = ()
+    """(seq, group_id, timestamp, ordinal)"""
+
+
+class Reconcile(msgspec.Struct, frozen=True, kw_only=True):
+    """A reconcile on its way: its own cursor and what it has seen so far."""
+
+    cursor: Cursor
+    seen: SeenRows
+    started_at: datetime
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the next poll of a task starts, and where its reconcile stands."""
+
+    cursor: Cursor
+    end_reached_at: datetime | None = None
+    reconcile: Reconcile | None = None
+    doubt: SeenRows | None = None
+    """What the last reconcile saw, if it would have marked more than a tenth of the rows."""
+    reconciled_at: datetime | None = None
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker's temporary right to walk a task."""
+
+    task_id: str
+    owner: str
+    epoch: int
+
+
+class Task(msgspec.Struct, frozen=True, kw_only=True):
+    """One tracked task as it stands in the database."""
+
+    task_id: str
+    label: str | None
+    status: TaskStatus
+    tracked_at: datetime
+    last_polled_at: datetime | None
+    last_news_at: datetime | None
+    next_poll_at: datetime | None
+    failures: int
+    last_error: str | None
+    last_error_at: datetime | None
+    lease_owner: str | None
+    lease_expires_at: datetime | None
+    lease_epoch: int
+
+
+class PageApplied(msgspec.Struct, frozen=True, kw_only=True):
+    """What one page came to, told to the observers after its commit."""
+
+    task_id: str
+    kind: WalkKind
+    new: int
+    changed: int
+    unchanged: int
+    quarantined: int
+    vanished: int
+    size_bytes: int
+    end_reached: bool
+
+
+class WalkReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one walk of one task came to."""
+
+    task_id: str
+    kind: WalkKind | None = None
+    """None: the task was not walked (held by another worker)."""
+    pages: int = 0
+    requests: int = 0
+    size_bytes: int = 0
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    vanished: int = 0
+    doubted: int = 0
+    """Rows that look vanished but were too many to be marked by one reconcile alone."""
+    error: str | None = None
+    error_kind: str | None = None
+    """The error's class name, for scripts."""
+
+
+class RunReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run over tasks came to."""
+
+    run_id: int
+    kind: Literal["sync", "full"]
+    started_at: datetime
+    ended_at: datetime
+    status: Literal["succeeded", "failed", "interrupted"]
+    tasks: int
+    held: tuple[str, ...]
+    """Tasks that another worker holds; no failure."""
+    walks: tuple[WalkReport, ...]
+    """Only those with news or an error, and at most a hundred of each; the totals count all."""
+    requests: int
+    pages: int
+    size_bytes: int
+    new: int
+    changed: int
+    unchanged: int
+    quarantined: int
+    vanished: int
+    doubted: int
+    failed: int
+    error: str | None = None
+    interrupted_by: int | None = None
+    """The number of the signal that ended the run early."""
+
+
+class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
+    """A run begins; told to the observers before its first walk."""
+
+    run_id: int
+    kind: Literal["sync", "full", "verify"]
+    tasks: int
+
+
+DifferenceKind = Literal["not stored", "stored otherwise", "marked vanished", "not served", "not quarantined"]
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One event on which the copy and upstream disagree; never its payload."""
+
+    task_id: str
+    kind: DifferenceKind
+    group_id: str | None
+    timestamp_text: str | None
+    ordinal: int | None
+    """None where no row is stored."""
+    page: int | None
+    """The page of the log (from 1) that served it; None for a row that no page served."""
+
+
+class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
+    """What a comparison of the copy with upstream came to."""
+
+    tasks: int
+    failed: tuple[WalkReport, ...]
+    """Tasks that could not be compared."""
+    pages: int
+    requests: int
+    events: int
+    difference_count: int
+    differences: tuple[Difference, ...]
+    """The first thousand."""
+    interrupted_by: int | None = None
+
+
+Observation: TypeAlias = RunStarted | PageApplied | WalkReport | RunReport
+"""What the core tells; one frozen record at a time."""
+Observer: TypeAlias = Callable[[Observation], None]
+
+
+class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What identity needs to know of a stored event; never its payload."""
+
+    group_id: str
+    timestamp: int
+    ordinal: int
+    seq: int
+    digest: bytes
+    canonical: bytes | None
+    """Spelling-blind digest; None while the key has only ever had this one row."""
+    vanished: bool
+    tied: bool = False
+    """A row that is not in the same window has the same seq."""
+    next_seq: int | None = None
+    """For a row read by its key: the next higher seq of the task, or None at the end."""
+
+
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored rows that follow a cursor, in reading order."""
+
+    rows: list[StoredRow]
+    next_seq: int | None
+    """The seq of the first row behind the window, or None if the log ends within it."""
+
+
+class NewRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that gets a row of its own."""
+
+    event: Event
+    ordinal: int
+    seq: int
+    canonical: bytes | None = None
+    tie: int = 0
+    """Rows that share a seq for want of room are told apart by first_seen_at: this many microseconds."""
+
+
+class ChangedRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored row whose payload upstream has changed."""
+
+    row: StoredRow
+    event: Event
+    canonical: bytes | None
+
+
+class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
+    """What has to be written for one page, decided before anything is."""
+
+    new: list[NewRow]
+    changed: list[ChangedRow]
+    returned: list[StoredRow]
+    """Rows marked vanished that were served again with an equal payload."""
+    canonicals: list[tuple[StoredRow, bytes]]
+    """Rows whose key has now been met with another payload, and their canonical digests."""
+    matched: list[StoredRow]
+    """Every stored row that this page served, changed ones included."""
+    unchanged: int
+    top_seq: int
+    """The highest seq met so far in the walk: the next page is compared from here."""

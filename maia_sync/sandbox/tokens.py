@@ -1,0 +1,76 @@
+"""Which position of which log does a page token stand for, and is it still honoured?
+
+A token is opaque to its reader: base64url of its generation, the order of the log, a position, a mark of
+the task and an optional salt. The same position gives the same token (unless salted), the page size is no
+part of it, and a token outlives a restart of the server unless a life is set.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from maia_sync.clock import Clock
+
+Order = Literal["oldest-first", "newest-first"]
+
+_FIELDS = 5
+
+
+class PageTokens:
+    """Makes page tokens and reads them back.
+
+    `life` is in seconds of `clock`, counted from the last time that the token was given out; None means
+    for ever.
+    """
+
+    def __init__(self, *, clock: Clock, life: float | None = None) -> None:
+        self.life = life
+        self._clock = clock
+        self._generation = 0
+        self._given_out: dict[str, float] = {}
+
+    def make(self, task_id: str, order: Order, position: int, *, salt: str = "") -> str:
+        """Return the token of a position; `salt` makes a different token of the same position."""
+        fields = (str(self._generation), order[0], str(position), _mark(task_id), salt)
+        token = base64.urlsafe_b64encode(":".join(fields).encode()).decode().rstrip("=")
+        if self.life is not None:
+            self._given_out[token] = self._clock.monotonic()
+        return token
+
+    def position(self, task_id: str, order: Order, token: str) -> int | None:
+        """Return the position that the token names, or None where the token is refused."""
+        fields = _fields(token)
+        if fields is None or self._has_expired(token):
+            return None
+        generation, letter, position, mark, _ = fields
+        if (generation, letter, mark) != (str(self._generation), order[0], _mark(task_id)):
+            return None
+        return int(position) if position.isascii() and position.isdigit() and len(position) < 16 else None
+
+    def revoke(self) -> None:
+        """Refuse every token made so far; tokens made from now on read differently."""
+        self._generation += 1
+        self._given_out.clear()
+
+    def _has_expired(self, token: str) -> bool:
+        if self.life is None:
+            return False
+        given_out = self._given_out.get(token)
+        return given_out is None or self._clock.monotonic() - given_out > self.life
+
+
+def _mark(task_id: str) -> str:
+    return f"{zlib.crc32(task_id.encode()):08x}"
+
+
+def _fields(token: str) -> list[str] | None:
+    try:
+        plain = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    fields = plain.split(":", _FIELDS - 1)
+    return fields if len(fields) == _FIELDS else None

@@ -1,0 +1,302 @@
+"""What does the stand-in Maia API know? Logs of raw events, cut into pages; no HTTP and no I/O.
+
+JSON is joined from bytes by hand, never through the code under test, or a shared mistake would hide.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from maia_sync.clock import Clock, SystemClock
+from maia_sync.sandbox.bearers import Bearers
+from maia_sync.sandbox.faults import FaultScript
+from maia_sync.sandbox.tally import Tally
+from maia_sync.sandbox.tokens import Order, PageTokens
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+DEFAULT_LIMIT = 25
+MAXIMUM_LIMIT = 1000
+
+TokenField = Literal["more", "nextCursor", "both"]
+End = Literal["absent", "null", "empty", "repeat"]
+TokenScript = "Callable[[str | None, str | None], str | None] | list[str | None]"
+
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
+
+
+class Refusal(Exception):  # noqa: N818 - an answer of the API, no mistake of the program
+    """The API's answer to a request that it does not fulfil."""
+
+    def __init__(self, status: int, detail: str, violations: tuple[str, ...] = ()) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.violations = violations
+
+
+@dataclass(frozen=True, kw_only=True)
+class SentMessage:
+    """A message that was accepted by POST."""
+
+    task_id: str
+    message: str
+    agent_config: dict[str, Any] | None = None
+    granted_permissions: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Served:
+    """One page, before it is sent."""
+
+    body: bytes
+    events: int
+    next_token: str | None
+
+
+class Log:
+    """One task's log: raw JSON elements of `results`, oldest first whatever the order they are served in.
+
+    An element may be any bytes at all. `teller` continues the story; story.py sets it.
+    """
+
+    def __init__(self, task_id: str, events: Iterable[bytes] = ()) -> None:
+        self.task_id = task_id.lower()
+        self.events = list(events)
+        self.teller: Any = None
+
+    def append(self, *events: bytes) -> None:
+        """Add events at the newest end."""
+        self.events.extend(events)
+
+    def extend(self, events: Iterable[bytes]) -> None:
+        """Add events at the newest end."""
+        self.events.extend(events)
+
+    def insert(self, position: int, *events: bytes) -> None:
+        """Put events before the one at `position`."""
+        self.events[position:position] = events
+
+    def replace(self, position: int, event: bytes) -> None:
+        """Change the event at `position`."""
+        self.events[position] = event
+
+    def remove(self, position: int, count: int = 1) -> list[bytes]:
+        """Take events out, and return them."""
+        if position < 0:
+            position += len(self.events)
+        taken = self.events[position : position + count]
+        del self.events[position : position + count]
+        return taken
+
+    def as_json(self) -> bytes:
+        """Return the whole log, oldest first, as one JSON array of the raw elements."""
+        return b"[" + b",".join(self.events) + b"]"
+
+    def __len__(self) -> int:
+        return len(self.events)
+
+
+@dataclass(kw_only=True)
+class World:
+    """All logs, and how they are served; every attribute may be changed while it is served.
+
+    - `token_field`: under which name a page carries its token
+    - `end`: how a last page says so: no token field, null, "", or (`repeat`) its own token again
+    - `token_on_full_last_page`: a last page that is full carries a token that leads to an empty page
+    - `token_life`: seconds after which a page token is refused
+    - `scripted_tokens`: per task, what a page carries instead of its token: a function of the token asked
+      with and the natural next token (None at the end), or a list that is used up and then ends
+    - `page_extra`: raw members that each page carries besides, such as b'"took":3'
+    - `latency`: seconds that each answer takes
+    - `answers`: an accepted message is followed by an agent's answer
+    """
+
+    clock: Clock = field(default_factory=SystemClock)
+    logs: dict[str, Log] = field(default_factory=dict)
+    order: Order = "oldest-first"
+    token_field: TokenField = "more"  # noqa: S105 - a field's name
+    end: End = "absent"
+    token_on_full_last_page: bool = False
+    scripted_tokens: dict[
+        str, Callable[[str | None, str | None], str | None] | list[str | None]
+    ] = field(default_factory=dict)
+    page_extra: bytes = b""
+    latency: float = 0.0
+    answers: bool = True
+    faults: FaultScript = field(default_factory=FaultScript)
+    tally: Tally = field(default_factory=Tally)
+    sent: list[SentMessage] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.tokens = PageTokens(clock=self.clock)
+        self.bearers = Bearers(clock=self.clock)
+        self._lock = threading.RLock()
+        self._salt = 0
+
+    # ------------------------------------------------------------------ logs
+
+    def add(self, log: Log) -> Log:
+        """Add a log, and return it."""
+        self.logs[log.task_id] = log
+        return log
+
+    def log(self, task_id: str) -> Log:
+        """Return a task's log; Refusal 400 for a bad UUID, 404 for an unknown task."""
+        name = task_id.lower()
+        if not _UUID.fullmatch(name):
+            raise Refusal(400, "The task id is not a UUID.", ("taskId: must be a UUID",))
+        try:
+            return self.logs[name]
+        except KeyError:
+            raise Refusal(404, "There is no such task.") from None
+
+    # ----------------------------------------------------------------- pages
+
+    @property
+    def token_life(self) -> float | None:
+        """Seconds after which a page token is refused, or None."""
+        return self.tokens.life
+
+    @token_life.setter
+    def token_life(self, seconds: float | None) -> None:
+        self.tokens.life = seconds
+
+    def revoke_tokens(self) -> None:
+        """Refuse every page token issued so far."""
+        self.tokens.revoke()
+
+    def token_at(self, task_id: str, position: int, *, salt: str = "") -> str:
+        """Return the page token of a position.
+
+        Oldest-first, a position counts the events before the page; newest-first, those older than the
+        page's first event, that one included.
+        """
+        return self.tokens.make(task_id.lower(), self.order, position, salt=salt)
+
+    def page(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> bytes:
+        """Return a page's body and count it as served; Refusal where the API would refuse."""
+        served = self.read(task_id, limit, token)
+        self.tally.note_page(task_id.lower(), token, events=served.events, size=len(served.body))
+        return served.body
+
+    def read(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> Served:
+        """Return a page without counting it; Refusal where the API would refuse."""
+        size = _checked_limit(limit)
+        log = self.log(task_id)
+        with self._lock:
+            events = log.events
+            position = self._position(log, token)
+            chosen, after, at_end = _cut(events, self.order, position, size)
+            natural = None if at_end and not self._goes_on(len(chosen), size) else after
+            next_token = self._next_token(log.task_id, token, natural, position)
+        return Served(body=self._body(chosen, next_token), events=len(chosen), next_token=next_token)
+
+    def read_empty(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> Served:
+        """Return a page without events whose token, new each time, goes on from the same position."""
+        _checked_limit(limit)
+        log = self.log(task_id)
+        with self._lock:
+            position = self._position(log, token)
+            self._salt += 1
+            next_token = self.token_at(log.task_id, position, salt=str(self._salt))
+        return Served(body=self._body([], next_token), events=0, next_token=next_token)
+
+    def _position(self, log: Log, token: str | None) -> int:
+        if token is None:
+            return 0 if self.order == "oldest-first" else len(log.events)
+        position = self.tokens.position(log.task_id, self.order, token)
+        if position is None:
+            raise Refusal(
+                400, "The pagination token is not valid.", ("paginationToken: unknown or expired",)
+            )
+        return position
+
+    def _goes_on(self, served: int, size: int) -> bool:
+        return self.token_on_full_last_page and served == size
+
+    def _next_token(self, task_id: str, asked: str | None, after: int | None, position: int) -> str | None:
+        natural = None if after is None else self.token_at(task_id, after)
+        script = self.scripted_tokens.get(task_id)
+        if callable(script):
+            natural = script(asked, natural)
+        elif script is not None:
+            natural = script.pop(0) if script else None
+        if natural is None and self.end == "repeat":
+            return asked or self.token_at(task_id, position)
+        return natural
+
+    def _body(self, events: list[bytes], token: str | None) -> bytes:
+        extra = b"," + self.page_extra if self.page_extra else b""
+        return b'{"results":[' + b",".join(events) + b"]" + self._token_members(token) + extra + b"}"
+
+    def _token_members(self, token: str | None) -> bytes:
+        if token is not None:
+            value = json.dumps(token)
+        elif self.end == "absent":
+            return b""
+        else:
+            value = "null" if self.end == "null" else '""'
+        names = ("more", "nextCursor") if self.token_field == "both" else (self.token_field,)
+        return "".join(f',"{name}":{value}' for name in names).encode()
+
+    # -------------------------------------------------------------- messages
+
+    def send(self, sent: SentMessage) -> None:
+        """Take a message in: record it, and let the log go on; Refusal for an unknown task."""
+        log = self.log(sent.task_id)
+        with self._lock:
+            self.sent.append(sent)
+            if log.teller is not None:
+                log.extend(log.teller.told(sent, answers=self.answers))
+            else:
+                log.extend(self._plain_story(sent))
+
+    def _plain_story(self, sent: SentMessage) -> list[bytes]:
+        stamp = self.clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        told = [{"type": "userMessage", "text": sent.message}]
+        if self.answers:
+            told.append({"type": "agentMessage", "text": "Understood."})
+        return [
+            f'{{"data":{json.dumps(data)},"groupId":"sent-{len(self.sent)}","timestamp":"{stamp}"}}'.encode()
+            for data in told
+        ]
+
+    # -------------------------------------------------------------- counters
+
+    def counters(self) -> dict[str, Any]:
+        """Return what was asked and answered since the last reset, as a JSON value."""
+        return {**self.tally.as_json(), "messages": len(self.sent)}
+
+    def reset_counters(self) -> None:
+        """Begin counting again at zero; messages stay recorded."""
+        self.tally.reset()
+
+
+def _checked_limit(limit: int | str | None) -> int:
+    if limit is None:
+        return DEFAULT_LIMIT
+    text = str(limit)
+    if not _INTEGER.fullmatch(text):
+        raise Refusal(400, "The limit is not a whole number.", ("limit: must be an integer",))
+    if not 1 <= int(text) <= MAXIMUM_LIMIT:
+        raise Refusal(400, "The limit is out of range.", (f"limit: must be between 1 and {MAXIMUM_LIMIT}",))
+    return int(text)
+
+
+def _cut(
+    events: list[bytes], order: Order, position: int, size: int
+) -> tuple[list[bytes], int, bool]:
+    """Return the page's events, the position after them, and whether the log's end is reached."""
+    if order == "oldest-first":
+        after = min(position + size, len(events))
+        return events[position:after], after, after >= len(events)
+    top = min(position, len(events))
+    after = max(top - size, 0)
+    return events[after:top][::-1], after, after == 0

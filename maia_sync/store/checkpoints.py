@@ -1,0 +1,80 @@
+"""Where does a task's next poll start, and where does its reconcile stand?
+
+The checkpoint moves in the transaction that writes the page's events, by compare-and-set on the
+epoch: a checkpoint that was written under a newer lease is never overwritten.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from maia_sync.errors import LeaseLost
+from maia_sync.model import Checkpoint, Cursor, Lease, Reconcile, SeenRows
+from maia_sync.store.schema import checkpoint
+
+if TYPE_CHECKING:
+    from maia_sync.store.database import Transaction
+
+
+def read_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
+    """Return the task's checkpoint, or None if it was never walked."""
+    row = tx.connection.execute(select(checkpoint).where(checkpoint.c.task_id == task_id)).one_or_none()
+    if row is None:
+        return None
+    reconcile = None
+    if row.reconcile_seq is not None:
+        reconcile = Reconcile(
+            cursor=Cursor(page_token=row.reconcile_token, compare_seq=row.reconcile_seq),
+            seen=_read_seen(row.reconcile_seen) or SeenRows(),
+            started_at=row.reconcile_started_at,
+        )
+    return Checkpoint(
+        cursor=Cursor(page_token=row.page_token, compare_seq=row.compare_seq),
+        end_reached_at=row.end_reached_at,
+        reconcile=reconcile,
+        doubt=_read_seen(row.reconcile_doubt),
+        reconciled_at=row.reconciled_at,
+    )
+
+
+def advance_checkpoint(tx: Transaction, lease: Lease, moved: Checkpoint) -> None:
+    """Store the checkpoint under the lease's epoch. Raises LeaseLost if a newer epoch wrote it."""
+    values = {**_columns(moved), "epoch": lease.epoch, "updated_at": tx.now}
+    statement = (
+        update(checkpoint)
+        .where(checkpoint.c.task_id == lease.task_id, checkpoint.c.epoch <= lease.epoch)
+        .values(values)
+    )
+    if tx.connection.execute(statement).rowcount == 1:
+        return
+    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    first = insert(checkpoint).values(task_id=lease.task_id, **values).on_conflict_do_nothing()
+    if tx.connection.execute(first).rowcount != 1:
+        raise LeaseLost("another worker has moved this task's checkpoint in the meantime; it goes on there")
+
+
+def _columns(moved: Checkpoint) -> dict[str, Any]:
+    reconcile = moved.reconcile
+    return {
+        "page_token": moved.cursor.page_token,
+        "compare_seq": moved.cursor.compare_seq,
+        "end_reached_at": moved.end_reached_at,
+        "reconcile_token": reconcile.cursor.page_token if reconcile else None,
+        "reconcile_seq": reconcile.cursor.compare_seq if reconcile else None,
+        "reconcile_seen": _write_seen(reconcile.seen) if reconcile else None,
+        "reconcile_started_at": reconcile.started_at if reconcile else None,
+        "reconcile_doubt": _write_seen(moved.doubt) if moved.doubt else None,
+        "reconciled_at": moved.reconciled_at,
+    }
+
+
+def _write_seen(seen: SeenRows) -> str:
+    return msgspec.json.encode(seen).decode()
+
+
+def _read_seen(text: str | None) -> SeenRows | None:
+    return None if text is None else msgspec.json.decode(text, type=SeenRows)

@@ -1,0 +1,271 @@
+"""Which events of a task are stored, and how do a page's decisions get there?"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, tuple_, update
+
+from maia_sync.model import StoredRow, Window
+from maia_sync.store.bulk import insert_new_rows
+from maia_sync.store.schema import task_event, task_event_revision
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import ColumnElement, Row
+
+    from maia_sync.model import ChangedRow, EventKey, NewRow, SeenRows
+    from maia_sync.store.database import Transaction
+
+_CHUNK = 400
+_columns = task_event.c
+_IDENTITY = (
+    _columns.group_id,
+    _columns.timestamp,
+    _columns.ordinal,
+    _columns.seq,
+    _columns.digest,
+    _columns.canonical,
+    _columns.vanished_at,
+)
+_OF_ROW = (
+    (_columns.task_id == bindparam("of_task"))
+    & (_columns.group_id == bindparam("of_group"))
+    & (_columns.timestamp == bindparam("of_timestamp"))
+    & (_columns.ordinal == bindparam("of_ordinal"))
+)
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A stored event's payload, to the letter."""
+
+    data: str | None
+    extra: str | None
+    timestamp_text: str | None
+
+
+class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What is stored under some keys: the rows that may equal a payload asked for, and the next ordinals."""
+
+    rows: list[StoredRow]
+    next_ordinals: dict[EventKey, int]
+
+
+def read_window(tx: Transaction, task_id: str, after_seq: int, limit: int) -> Window:
+    """Return up to `limit` rows behind `after_seq` in reading order, and what follows them."""
+    statement = (
+        select(*_IDENTITY)
+        .where(_columns.task_id == task_id, _columns.seq > after_seq)
+        .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
+        .limit(limit + 1)
+    )
+    found = tx.connection.execute(statement).all()
+    next_seq = found[limit].seq if len(found) > limit else None
+    rows = [_identity(row, tied=row.seq == next_seq) for row in found[:limit]]
+    return Window(rows=rows, next_seq=next_seq)
+
+
+def read_rows_of_keys(
+    tx: Transaction, task_id: str, keys: Sequence[EventKey], payloads: dict[EventKey, list[bytes]]
+) -> KeyRows:
+    """Return the stored rows of these keys that can equal a payload.
+
+    `payloads` gives for each key the digests and canonical digests asked for. A key with one row
+    comes with that row. A key with many (every event of a log without timestamps has one key)
+    comes with the rows of those digests alone, so that a page never reads a log.
+    """
+    rows: dict[tuple[str, int, int], StoredRow] = {}
+    next_ordinals: dict[EventKey, int] = {}
+    for at in range(0, len(keys), _CHUNK):
+        first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
+        names = tuple_(_columns.group_id, _columns.timestamp, _columns.ordinal)
+        for row in _looked_up(tx, task_id, names.in_(first_of)):
+            rows[(row.group_id, row.timestamp, 0)] = row
+            next_ordinals[(row.group_id, row.timestamp)] = 1
+    for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
+        of_key = and_(_columns.group_id == key[0], _columns.timestamp == key[1])
+        highest = select(func.max(_columns.ordinal)).where(_columns.task_id == task_id, of_key)
+        next_ordinals[key] = int(tx.connection.execute(highest).scalar_one()) + 1
+        wanted = payloads[key]
+        for at in range(0, len(wanted), _CHUNK):
+            some = wanted[at : at + _CHUNK]
+            for row in _looked_up(tx, task_id, and_(of_key, _columns.canonical.in_(some))):
+                rows[(row.group_id, row.timestamp, row.ordinal)] = row
+    return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
+
+
+def read_rows_of_key_between(
+    tx: Transaction, task_id: str, key: EventKey, after_seq: int, up_to_seq: int, limit: int
+) -> list[StoredRow]:
+    """Return up to `limit` rows of one key within a stretch of the task's order."""
+    condition = and_(
+        _columns.group_id == key[0],
+        _columns.timestamp == key[1],
+        _columns.seq > after_seq,
+        _columns.seq <= up_to_seq,
+    )
+    return _looked_up(tx, task_id, condition, limit=limit)
+
+
+def _looked_up(tx: Transaction, task_id: str, condition: ColumnElement[bool], limit: int | None = None) -> list[StoredRow]:
+    """Read rows by a condition, each with the seq that follows it and whether others share its own."""
+    other = task_event.alias()
+    beside = select(func.count()).where(other.c.task_id == task_id, other.c.seq == _columns.seq).scalar_subquery()
+    behind = select(func.min(other.c.seq)).where(other.c.task_id == task_id, other.c.seq > _columns.seq).scalar_subquery()
+    statement = (
+        select(*_IDENTITY, beside.label("beside"), behind.label("behind"))
+        .where(_columns.task_id == task_id, condition)
+        .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
+        .limit(limit)
+    )
+    return [
+        _identity(row, tied=row.beside > 1, next_seq=row.behind) for row in tx.connection.execute(statement)
+    ]
+
+
+def _identity(row: Row[Any], *, tied: bool, next_seq: int | None = None) -> StoredRow:
+    group_id, timestamp, ordinal, seq, digest, canonical, vanished_at = row[:7]
+    return StoredRow(
+        group_id=group_id,
+        timestamp=timestamp,
+        ordinal=ordinal,
+        seq=seq,
+        digest=digest,
+        canonical=canonical,
+        vanished=vanished_at is not None,
+        tied=tied,
+        next_seq=next_seq,
+    )
+
+
+def read_payload(tx: Transaction, task_id: str, row: StoredRow) -> Payload:
+    """Return one stored event's payload."""
+    statement = select(_columns.data, _columns.extra, _columns.timestamp_text).where(_OF_ROW)
+    found = tx.connection.execute(statement, _name(task_id, row)).one()
+    return Payload(data=found.data, extra=found.extra, timestamp_text=found.timestamp_text)
+
+
+def insert_unless_stored(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> bool:
+    """Insert new events; if one of their keys is stored already, insert none and return False."""
+    with tx.unless_taken() as taken:
+        insert_new_rows(tx, task_id, rows, run_id)
+    return not taken
+
+
+def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], run_id: int | None) -> None:
+    """Put changed payloads in place; the earlier ones go to `task_event_revision`."""
+    if not changed:
+        return
+    names = [_name(task_id, change.row) for change in changed]
+    keep = ("task_id", "group_id", "timestamp", "ordinal", "revision", "data", "extra", "timestamp_text", "digest")
+    superseded = select(
+        *(_columns[name] for name in keep),
+        _columns.last_changed_at,
+        literal(tx.now, type_=task_event_revision.c.superseded_at.type),
+        _columns.run_id,
+    ).where(_OF_ROW)
+    columns = [*keep, "seen_at", "superseded_at", "run_id"]
+    history = insert(task_event_revision).from_select(columns, superseded)
+    for name in names:
+        tx.connection.execute(history, name)
+    replace = (
+        update(task_event)
+        .where(_OF_ROW)
+        .values(
+            {name: bindparam(f"new_{name}") for name in ("data", "extra", "timestamp_text", "occurred_at", "digest", "canonical")}
+        )
+        .values(revision=_columns.revision + 1, last_changed_at=tx.now, vanished_at=None, run_id=run_id)
+    )
+    tx.connection.execute(replace, [{**name, **_new_values(change)} for name, change in zip(names, changed, strict=True)])
+
+
+def _new_values(change: ChangedRow) -> dict[str, Any]:
+    event = change.event
+    return {
+        "new_data": event.data,
+        "new_extra": event.extra,
+        "new_timestamp_text": event.timestamp_text,
+        "new_occurred_at": event.occurred_at and _moment(event.occurred_at),
+        "new_digest": event.digest,
+        "new_canonical": change.canonical,
+    }
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def unmark_vanished(tx: Transaction, task_id: str, rows: Sequence[StoredRow]) -> None:
+    """Take the mark from rows that upstream serves again."""
+    if rows:
+        statement = update(task_event).where(_OF_ROW).values(vanished_at=None)
+        tx.connection.execute(statement, [_name(task_id, row) for row in rows])
+
+
+def store_canonicals(tx: Transaction, task_id: str, canonicals: Sequence[tuple[StoredRow, bytes]]) -> None:
+    """Note the canonical digests of rows whose key has got a second payload."""
+    if canonicals:
+        statement = update(task_event).where(_OF_ROW).values(canonical=bindparam("new_canonical"))
+        tx.connection.execute(
+            statement, [{**_name(task_id, row), "new_canonical": canonical} for row, canonical in canonicals]
+        )
+
+
+def _name(task_id: str, row: StoredRow) -> dict[str, Any]:
+    return {
+        "of_task": task_id,
+        "of_group": row.group_id,
+        "of_timestamp": row.timestamp,
+        "of_ordinal": row.ordinal,
+    }
+
+
+def _stretches(seen: SeenRows) -> Iterator[ColumnElement[bool]]:
+    """Yield the stretches of a task's order that no range of `seen` covers."""
+    low: int | None = None
+    for start, end in seen.ranges:
+        yield and_(*([_columns.seq > low] if low is not None else []), _columns.seq < start)
+        low = end
+    yield _columns.seq > low if low is not None else literal(value=True)
+
+
+def _unseen(task_id: str, seen: SeenRows) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that together hold for the unmarked rows which a reconcile was not served."""
+    tied = {(seq, group_id, timestamp, ordinal) for seq, group_id, timestamp, ordinal in seen.tied}
+    names = tuple_(_columns.seq, _columns.group_id, _columns.timestamp, _columns.ordinal)
+    for stretch in _stretches(seen):
+        served = [names.not_in(sorted(tied))] if tied else []
+        yield and_(_columns.task_id == task_id, _columns.vanished_at.is_(None), stretch, *served)
+
+
+def count_unseen(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
+    """Count the unmarked rows that none of these reconciles was served."""
+    return sum(
+        int(tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one())
+        for condition in _unseen_by_all(task_id, *seen)
+    )
+
+
+def mark_vanished(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
+    """Mark the rows that none of these reconciles was served; returns how many."""
+    return sum(
+        tx.connection.execute(
+            update(task_event).where(condition).values(vanished_at=tx.now)
+        ).rowcount
+        for condition in _unseen_by_all(task_id, *seen)
+    )
+
+
+def _unseen_by_all(task_id: str, *seen: SeenRows) -> Iterator[ColumnElement[bool]]:
+    first, *others = seen
+    for condition in _unseen(task_id, first):
+        yield and_(condition, *(or_(*_unseen(task_id, other)) for other in others))
+
+
+def count_events(tx: Transaction, task_id: str) -> int:
+    """Return how many event rows the task has, vanished ones included."""
+    statement = select(func.count()).select_from(task_event).where(_columns.task_id == task_id)
+    return int(tx.connection.execute(statement).scalar_one())

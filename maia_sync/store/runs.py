@@ -1,0 +1,69 @@
+"""What did each run over the tasks come to?"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select, update
+
+from maia_sync.store.schema import sync_run, task
+
+if TYPE_CHECKING:
+    from maia_sync.model import RunReport
+    from maia_sync.store.database import Transaction
+
+
+def start_run(tx: Transaction, *, kind: str, worker: str) -> int:
+    """Open a row of `sync_run` and return its id."""
+    statement = (
+        insert(sync_run)
+        .values(kind=kind, worker=worker, started_at=tx.now, status="running")
+        .returning(sync_run.c.id)
+    )
+    return int(tx.connection.execute(statement).scalar_one())
+
+
+def finish_run(tx: Transaction, report: RunReport) -> None:
+    """Close the run's row with what it came to."""
+    values: dict[str, Any] = {
+        "ended_at": tx.now,
+        "status": report.status,
+        "tasks": report.tasks,
+        "tasks_failed": report.failed,
+        "tasks_held": len(report.held),
+        "requests": report.requests,
+        "pages": report.pages,
+        "bytes": report.size_bytes,
+        "events_new": report.new,
+        "events_changed": report.changed,
+        "events_unchanged": report.unchanged,
+        "events_vanished": report.vanished,
+        "quarantined": report.quarantined,
+        "error": report.error,
+    }
+    tx.connection.execute(update(sync_run).where(sync_run.c.id == report.run_id).values(values))
+
+
+def close_lost_runs(tx: Transaction, *, lease_seconds: float) -> int:
+    """Mark runs whose process died without a word; returns how many.
+
+    A run is lost if it is older than a lease and its worker holds no living one.
+    """
+    living = select(task.c.lease_owner).where(task.c.lease_owner.is_not(None), task.c.lease_expires_at >= tx.now)
+    statement = (
+        update(sync_run)
+        .where(
+            sync_run.c.status == "running",
+            sync_run.c.started_at < tx.now - timedelta(seconds=lease_seconds),
+            sync_run.c.worker.not_in(living),
+        )
+        .values(status="lost", ended_at=tx.now)
+    )
+    return tx.connection.execute(statement).rowcount
+
+
+def read_last_runs(tx: Transaction, limit: int) -> list[dict[str, Any]]:
+    """Return the newest runs as column-to-value mappings, newest first."""
+    statement = select(sync_run).order_by(sync_run.c.id.desc()).limit(limit)
+    return [dict(row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001 - public name

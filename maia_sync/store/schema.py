@@ -1,0 +1,219 @@
+"""Which tables and columns are there? The metadata that migrations must arrive at.
+
+Column types differ by dialect where they must: `task_id` is a native UUID on PostgreSQL and text
+on SQLite; raw JSON is `json` on PostgreSQL (jsonb would refuse `\\u0000`, lone surrogates and huge
+exponents) and TEXT on SQLite. `task_event`, `task_event_revision` and `checkpoint` have no foreign
+key to `task`, and every unique key of theirs begins with task_id, so that they can be distributed.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Dialect,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.types import TypeDecorator, UserDefinedType
+
+HEAD = "0001"
+"""The newest migration; a test holds it against migrations/versions."""
+KNOWN_REVISIONS = ("0001",)
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """An aware datetime in UTC; SQLite keeps it as text without the offset."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Hand SQLite naive UTC, PostgreSQL an aware value."""
+        if value is None or dialect.name != "sqlite":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return aware UTC whatever the driver made of it."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class PostgresqlJson(UserDefinedType[str]):
+    """PostgreSQL's `json`, handled as the exact text that it keeps."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        """Return the type's name in DDL."""
+        return "JSON"
+
+
+def _task_id() -> Any:
+    return String(36).with_variant(UUID(as_uuid=False), "postgresql")
+
+
+def _raw_json() -> Any:
+    return Text().with_variant(PostgresqlJson(), "postgresql")
+
+
+def _row_id() -> Column[int]:
+    return Column("id", BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+task = Table(
+    "task",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("label", Text),
+    Column("status", String(16), nullable=False),
+    Column("tracked_at", UtcTimestamp, nullable=False),
+    Column("last_polled_at", UtcTimestamp),
+    Column("last_news_at", UtcTimestamp),
+    Column("next_poll_at", UtcTimestamp),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("last_error", Text),
+    Column("last_error_at", UtcTimestamp),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", UtcTimestamp),
+    Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
+)
+
+task_event = Table(
+    "task_event",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("data", _raw_json()),
+    Column("extra", _raw_json()),
+    Column("occurred_at", UtcTimestamp),
+    Column("timestamp_text", Text),
+    Column("seq", BigInteger, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("canonical", LargeBinary),
+    Column("revision", Integer, nullable=False),
+    Column("first_seen_at", UtcTimestamp, nullable=False),
+    Column("last_changed_at", UtcTimestamp, nullable=False),
+    Column("vanished_at", UtcTimestamp),
+    Column("run_id", BigInteger),
+)
+Index("ix_task_event_task_id_seq", task_event.c.task_id, task_event.c.seq)
+# Partial, so that it costs nothing where every key has one row, and keeps a log of a million
+# events without timestamps (one key for all of them) from being scanned for each page.
+Index(
+    "ix_task_event_canonical",
+    task_event.c.task_id,
+    task_event.c.group_id,
+    task_event.c.timestamp,
+    task_event.c.canonical,
+    sqlite_where=task_event.c.canonical.is_not(None),
+    postgresql_where=task_event.c.canonical.is_not(None),
+)
+
+task_event_revision = Table(
+    "task_event_revision",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
+    Column("ordinal", Integer, primary_key=True, autoincrement=False),
+    Column("revision", Integer, primary_key=True, autoincrement=False),
+    Column("data", _raw_json()),
+    Column("extra", _raw_json()),
+    Column("timestamp_text", Text),
+    Column("digest", LargeBinary, nullable=False),
+    Column("seen_at", UtcTimestamp, nullable=False),
+    Column("superseded_at", UtcTimestamp, nullable=False),
+    Column("run_id", BigInteger),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("page_token", Text),
+    Column("compare_seq", BigInteger, nullable=False),
+    Column("end_reached_at", UtcTimestamp),
+    Column("epoch", BigInteger, nullable=False),
+    Column("updated_at", UtcTimestamp, nullable=False),
+    Column("reconcile_token", Text),
+    Column("reconcile_seq", BigInteger),
+    Column("reconcile_seen", Text),
+    Column("reconcile_started_at", UtcTimestamp),
+    Column("reconcile_doubt", Text),
+    Column("reconciled_at", UtcTimestamp),
+)
+
+sync_run = Table(
+    "sync_run",
+    metadata,
+    _row_id(),
+    Column("kind", String(16), nullable=False),
+    Column("worker", Text, nullable=False),
+    Column("started_at", UtcTimestamp, nullable=False),
+    Column("ended_at", UtcTimestamp),
+    Column("status", String(16), nullable=False),
+    Column("tasks", Integer, nullable=False, server_default="0"),
+    Column("tasks_failed", Integer, nullable=False, server_default="0"),
+    Column("tasks_held", Integer, nullable=False, server_default="0"),
+    Column("requests", BigInteger, nullable=False, server_default="0"),
+    Column("pages", BigInteger, nullable=False, server_default="0"),
+    Column("bytes", BigInteger, nullable=False, server_default="0"),
+    Column("events_new", BigInteger, nullable=False, server_default="0"),
+    Column("events_changed", BigInteger, nullable=False, server_default="0"),
+    Column("events_unchanged", BigInteger, nullable=False, server_default="0"),
+    Column("events_vanished", BigInteger, nullable=False, server_default="0"),
+    Column("quarantined", BigInteger, nullable=False, server_default="0"),
+    Column("error", Text),
+)
+
+quarantine = Table(
+    "quarantine",
+    metadata,
+    _row_id(),
+    Column("task_id", _task_id(), nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+    Column("run_id", BigInteger),
+    Column("quarantined_at", UtcTimestamp, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("raw", LargeBinary, nullable=False),
+    UniqueConstraint("task_id", "digest"),
+)
+
+sent_message = Table(
+    "sent_message",
+    metadata,
+    _row_id(),
+    Column("task_id", _task_id(), nullable=False),
+    Column("sent_by", Text, nullable=False),
+    Column("sent_at", UtcTimestamp, nullable=False),
+    Column("request", _raw_json(), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("completed_at", UtcTimestamp),
+    Column("error", Text),
+    Index("ix_sent_message_task_id_sent_at", "task_id", "sent_at"),
+)
