@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from maia_sync.config_keys import KEYS, Refused, is_loopback
+from maia_sync.config_keys import KEYS, RefusedError, is_loopback
 from maia_sync.errors import ConfigError
 from maia_sync.settings import (
     ONE_PASSWORD,
@@ -125,7 +125,9 @@ def _from_file(document: dict[str, Any], where: str, problems: list[str]) -> dic
     given = {}
     for section, table in document.items():
         if section not in KEYS:
-            problems.append(f"{where}: {_plain(section)}: no such section{_nearest_section(section)}")
+            problems.append(
+                f"{where}: {_plain(section)}: no such section{_did_you_mean(_nearest_section(section))}"
+            )
         elif not isinstance(table, dict):
             problems.append(f"{where}: {section}: expected a section, [{section}]")
         else:
@@ -133,9 +135,8 @@ def _from_file(document: dict[str, Any], where: str, problems: list[str]) -> dic
                 if name in KEYS[section]:
                     given[section, name] = _Given(f"{where}: {section}.{name}", value)
                 else:
-                    problems.append(
-                        f"{where}: {section}.{_plain(name)}: no such key{_nearest_key(section, name)}"
-                    )
+                    hint = _did_you_mean(".".join(_nearest_key(section, name)))
+                    problems.append(f"{where}: {section}.{_plain(name)}: no such key{hint}")
     return given
 
 
@@ -154,7 +155,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[K
             # One underscore instead of two is the likeliest slip; other names with one are not ours.
             meant = without_separators.get(name.upper().replace("_", ""))
             if meant is not None or "__" in name.removeprefix(_PREFIX):
-                hint = f"; did you mean {meant}?" if meant else _nearest(name, list(variables))
+                hint = _did_you_mean(meant or _nearest_variable(name))
                 problems.append(f"environment: {_plain(name)}: no such setting{hint}")
     return given
 
@@ -174,7 +175,7 @@ def _check_keys(given: dict[Key, _Given], problems: list[str]) -> tuple[Settings
         kind = KEYS[section][name]
         try:
             good[section][name] = kind.check(value)
-        except Refused as refused:
+        except RefusedError as refused:
             found = "" if kind.hidden else f", got {_shown(value)}"
             problems.append(f"{where}: expected {str(refused) or kind.expected}{found}")
             wrong.add(key)
@@ -292,20 +293,24 @@ def _all_keys() -> list[Key]:
 
 def _nearest_section(section: str) -> str:
     homes = [f"{home}.{name}" for home, name in _all_keys() if name == section]
-    return f"; did you mean {homes[0]}?" if homes else _nearest(section, list(KEYS))
+    return (homes or difflib.get_close_matches(section, KEYS, n=1) or [""])[0]
 
 
-def _nearest_key(section: str, name: str) -> str:
-    siblings = difflib.get_close_matches(name, list(KEYS[section]), n=1)
-    if siblings:
-        return f"; did you mean {section}.{siblings[0]}?"
-    homes = [f"{home}.{key}" for home, key in _all_keys() if key == name]
-    return f"; did you mean {homes[0]}?" if homes else ""
+def _nearest_key(section: str, name: str) -> Key | tuple[()]:
+    siblings = difflib.get_close_matches(name, KEYS[section], n=1)
+    homes = [(home, key) for home, key in _all_keys() if key == name]
+    return (section, siblings[0]) if siblings else homes[0] if homes else ()
 
 
-def _nearest(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
+def _nearest_variable(name: str) -> str:
+    section, _, key = name.upper().removeprefix(_PREFIX).lower().partition("__")
+    sections = [section] if section in KEYS else difflib.get_close_matches(section, KEYS, n=1)
+    meant = _nearest_key(sections[0], key) if sections else ()
+    return variable_name(meant) if meant else ""
+
+
+def _did_you_mean(meant: str) -> str:
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _plain(name: str) -> str:

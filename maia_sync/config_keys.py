@@ -1,8 +1,7 @@
 """What may each key of the configuration hold? One table, `KEYS`; values in, values out.
 
-A value arrives as TOML has it (`check`), or as the text
-of an environment variable, which `parse` first turns into what TOML would have had; a text that it
-cannot turn goes on as it is, for `check` to refuse.
+A value arrives as TOML has it, for `check`, or as the text of an environment variable, which `parse`
+first turns into what TOML would have had; what it cannot turn goes on as it is, for `check` to refuse.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _BIND = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 
 
-class Refused(Exception):  # noqa: N818 - config.py turns each into a sentence of its ConfigError
+class RefusedError(Exception):
     """A value is not what its key takes; the text, if any, says it better than the key's own."""
 
 
@@ -47,7 +46,7 @@ def _choice(*choices: str) -> Kind:
     def check(value: object) -> str:
         if isinstance(value, str) and value.strip().lower() in choices:
             return value.strip().lower()
-        raise Refused
+        raise RefusedError
 
     return Kind(" or ".join(f'"{choice}"' for choice in choices), check)
 
@@ -56,7 +55,7 @@ def _whole_number(low: int, high: int) -> Kind:
     def check(value: object) -> int:
         if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high:
             return value
-        raise Refused
+        raise RefusedError
 
     def parse(text: str) -> object:
         return int(text) if re.fullmatch(r" *[+-]?[0-9]{1,18} *", text) else text
@@ -66,7 +65,7 @@ def _whole_number(low: int, high: int) -> Kind:
 
 def _number_as_float(value: object) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool):
-        raise Refused
+        raise RefusedError
     try:
         return float(value)
     except OverflowError:
@@ -85,7 +84,7 @@ def _rate() -> Kind:
         rate = _number_as_float(value)
         if 0 < rate <= 1_000_000:
             return rate
-        raise Refused
+        raise RefusedError
 
     return Kind("a number greater than 0, and at most 1000000", check, _parse_float)
 
@@ -98,7 +97,7 @@ def _duration(shortest: str | None = None) -> Kind:
             return _number_as_float(value)
         match = _DURATION.fullmatch(value.strip())
         if match is None:
-            raise Refused
+            raise RefusedError
         return float(match[1]) * _UNITS[match[2] or "s"]
 
     least = seconds(shortest) if shortest else 0.0
@@ -107,7 +106,7 @@ def _duration(shortest: str | None = None) -> Kind:
         result = seconds(value)
         if 0 < result <= _TEN_YEARS and result >= least:
             return result
-        raise Refused
+        raise RefusedError
 
     bound = f"of at least {shortest}" if shortest else "greater than 0"
     return Kind(
@@ -121,7 +120,7 @@ def _flag() -> Kind:
     def check(value: object) -> bool:
         if isinstance(value, bool):
             return value
-        raise Refused
+        raise RefusedError
 
     def parse(text: str) -> object:
         return words.get(text.strip().lower(), text)
@@ -132,24 +131,24 @@ def _flag() -> Kind:
 def _text(value: object) -> str:
     if isinstance(value, str) and value.strip() and value.strip().isprintable():
         return value.strip()
-    raise Refused
+    raise RefusedError
 
 
 def _bearer(value: object) -> Secret:
     text = _text(value)
     if " " in text or not text.isascii():
-        raise Refused
+        raise RefusedError
     return Secret(text)
 
 
 def _path(value: object) -> Path:
     if not isinstance(value, str) or not value.strip() or "\0" in value:
-        raise Refused
+        raise RefusedError
     try:
         path = Path(value).expanduser()
         os.fsencode(path)
     except (RuntimeError, ValueError):
-        raise Refused from None
+        raise RefusedError from None
     return path
 
 
@@ -160,17 +159,17 @@ def _existing_file(value: object) -> Path:
             return path
     except OSError:
         pass
-    raise Refused
+    raise RefusedError
 
 
 def _words(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not value:
-        raise Refused
+        raise RefusedError
     for word in value:
         if not isinstance(word, str) or not re.fullmatch(r"[^\0\ud800-\udfff]*", word):
-            raise Refused
+            raise RefusedError
     if not value[0].strip():
-        raise Refused
+        raise RefusedError
     return tuple(value)
 
 
@@ -204,23 +203,23 @@ def _is_host(host: str, *, ipv6: bool) -> bool:
 def _split_url(value: object) -> SplitResult:
     text = _text(value)
     if not text.isascii() or re.search(r'[\s\\"<>^`{|}]', text):
-        raise Refused
+        raise RefusedError
     try:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError:
-        raise Refused from None
+        raise RefusedError from None
     if parts.scheme not in {"http", "https"} or port == 0 or not _is_host(host, ipv6="[" in parts.netloc):
-        raise Refused
+        raise RefusedError
     return parts
 
 
 def _endpoint(value: object) -> str:
     parts = _split_url(value)
     if "@" in parts.netloc:
-        raise Refused("an address without credentials in it; they belong in [auth]")
+        raise RefusedError("an address without credentials in it; they belong in [auth]")
     if "?" in _text(value) or "#" in _text(value):
-        raise Refused("an address without a query or a fragment")
+        raise RefusedError("an address without a query or a fragment")
     return parts.geturl().rstrip("/")
 
 
@@ -235,17 +234,15 @@ def _database_url(value: object) -> str:
         return _sqlite_url(text.replace("sqlite+pysqlite:", "sqlite:", 1))
     if scheme in {"postgresql+psycopg", "postgresql", "postgres"}:
         return _postgresql_url(POSTGRESQL + text.removeprefix(f"{scheme}://"))
-    raise Refused
+    raise RefusedError
 
 
 def _sqlite_url(url: str) -> str:
     file = unquote(url.removeprefix(SQLITE))
     if url in {"sqlite://", SQLITE} or ":memory:" in file or "mode=memory" in file:
-        raise Refused(
-            "a database file, as an in-memory SQLite database would be lost with the copy at each command's end"
-        )
+        raise RefusedError("a database file, as an in-memory SQLite database is lost when the command ends")
     if not url.startswith(SQLITE) or file.startswith("file:") or "?" in url or not file.isprintable():
-        raise Refused(
+        raise RefusedError(
             'sqlite:/// and the path of a file, such as "sqlite:///maia_sync.db", with no parameters'
         )
     return url
@@ -259,14 +256,14 @@ def _postgresql_url(url: str) -> str:
     host = authority.rpartition("@")[2]
     port = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]*)(?::([0-9]{1,5}))?", host)
     if rest.count("@") != authority.count("@") or authority.count("@") > 1 or port is None:
-        raise Refused(
+        raise RefusedError(
             "postgresql+psycopg://user@host:port/database; if the password is in it, "
             "with @ : / ? and % in the password written as %40 %3A %2F %3F %25"
         )
     if int(port[1] or 1) not in range(1, 65_536):
-        raise Refused("a port from 1 to 65535")
+        raise RefusedError("a port from 1 to 65535")
     if any(key.lower() == "password" for key, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)):
-        raise Refused("no password among the parameters: put it into database.password_file")
+        raise RefusedError("no password among the parameters: put it into database.password_file")
     return url
 
 
@@ -274,9 +271,9 @@ def _bind(value: object) -> str:
     text = _text(value)
     match = _BIND.fullmatch(text)
     if match is None or int(match["port"]) > 65_535:
-        raise Refused
+        raise RefusedError
     if not _is_host(match["ipv6"] or match["host"], ipv6=match["ipv6"] is not None):
-        raise Refused
+        raise RefusedError
     return text
 
 

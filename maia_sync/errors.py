@@ -12,6 +12,7 @@ The tree is branched by the caller's next step, not by the place where the error
     │   ├── TaskForbidden                       403
     │   ├── TaskMissing                         404
     │   ├── RequestRefused                      400 or another 4xx
+    │   │   └── TokenRefused                    400 on a page token
     │   ├── RetriesExhausted                    a RetryLater that did not pass
     │   ├── LogLoops                            tokens that lead nowhere
     │   ├── LogNewestFirst                      an order that is not supported (yet)
@@ -94,6 +95,10 @@ class TaskMissing(GiveUpTask):
 
 class RequestRefused(GiveUpTask):
     """400 or another 4xx: upstream will not answer this request, however often it is made."""
+
+
+class TokenRefused(RequestRefused):
+    """400 on a request with a page token: the token may have expired."""
 
 
 class RetriesExhausted(GiveUpTask):

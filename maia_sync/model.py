@@ -87,7 +87,7 @@ class Reconcile(msgspec.Struct, frozen=True, kw_only=True):
     """A reconcile on its way: its own cursor and what it has seen so far."""
 
     cursor: Cursor
-    seen: SeenRows
+    seen: SeenRows = SeenRows()
     started_at: datetime
 
 

@@ -1,8 +1,8 @@
 """Which settings are there, with which defaults, and how do secrets stay hidden? Frozen values.
 
-`config.py` makes them from the file and the environment, everybody else reads
-them. Each section of the file is one class here and each key one field. Durations are seconds.
-No repr of any of them shows a secret (promise P9).
+`config.py` makes them from the file and the environment, everybody else reads them. Each section
+of the file is one class here and each key one field. Durations are seconds. No repr of any
+of them shows a secret (promise P9).
 """
 
 from __future__ import annotations

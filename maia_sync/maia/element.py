@@ -21,9 +21,7 @@ KNOWN = frozenset(("data", "groupId", "timestamp"))
 """The fields of TaskEvent that the contract names."""
 
 
-def make_event(
-    *, data: bytes | None, group_id: str, timestamp_text: str | None, extra: str | None
-) -> Event:
+def make_event(*, data: bytes | None, group_id: str, timestamp_text: str | None, extra: str | None) -> Event:
     """Make an Event of parts that are known to be storable; `data` is valid JSON in UTF-8."""
     instant = NOWHERE if timestamp_text is None else read_instant(timestamp_text)
     return Event(

@@ -21,7 +21,9 @@ _STRICT = re.compile(
 )
 # Lenient: only as much as it takes to find where a value ends. Control characters and odd
 # escapes within strings pass here, and are found by `fault_of` in their own element.
-_LENIENT = re.compile(rb'(?P<string>"(?:[^"\\]++|\\.)*+")|(?P<punctuation>[\[\]{},:])|[^\s\[\]{},:"]++', re.DOTALL)
+_LENIENT = re.compile(
+    rb'(?P<string>"(?:[^"\\]++|\\.)*+")|(?P<punctuation>[\[\]{},:])|[^\s\[\]{},:"]++', re.DOTALL
+)
 
 _VALUE, _VALUE_OR_CLOSE, _NAME, _NAME_OR_CLOSE, _COLON, _COMMA_OR_CLOSE, _END = range(7)
 

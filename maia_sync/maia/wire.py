@@ -140,7 +140,10 @@ def _read_alone(raw: bytes) -> Event | Quarantined:
     if len(raw) - length >= slack or _may_be_too_deep(raw):
         return read_element(raw)
     return event_of(
-        [(text, b'"' + name + b'"', bytes(value)) for name, (text, value) in zip(names, values.items(), strict=True)]
+        [
+            (text, b'"' + name + b'"', bytes(value))
+            for name, (text, value) in zip(names, values.items(), strict=True)
+        ]
     )
 
 

@@ -138,11 +138,10 @@ class FaultScript:
 
 
 def _take_from(queue: deque[Fault], method: str) -> Fault | None:
-    for index, fault in enumerate(queue):
-        if fault.method in (None, method):
-            break
-    else:
+    index = next((i for i, fault in enumerate(queue) if fault.method in (None, method)), None)
+    if index is None:
         return None
+    fault = queue[index]
     if fault.after > 0:
         queue[index] = replace(fault, after=fault.after - 1)
         return None

@@ -2,7 +2,7 @@
 
 A token is opaque to its reader: base64url of its generation, the order of the log, a position, a mark of
 the task and an optional salt. The same position gives the same token (unless salted), the page size is no
-part of it, and a token outlives a restart of the server unless a life is set.
+part of it, and a token outlives a restart of the server unless tokens are given a life.
 """
 
 from __future__ import annotations
@@ -21,14 +21,9 @@ _FIELDS = 5
 
 
 class PageTokens:
-    """Makes page tokens and reads them back.
+    """Makes page tokens and reads them back."""
 
-    `life` is in seconds of `clock`, counted from the last time that the token was given out; None means
-    for ever.
-    """
-
-    def __init__(self, *, clock: Clock, life: float | None = None) -> None:
-        self.life = life
+    def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
         self._generation = 0
         self._given_out: dict[str, float] = {}
@@ -37,14 +32,16 @@ class PageTokens:
         """Return the token of a position; `salt` makes a different token of the same position."""
         fields = (str(self._generation), order[0], str(position), _mark(task_id), salt)
         token = base64.urlsafe_b64encode(":".join(fields).encode()).decode().rstrip("=")
-        if self.life is not None:
-            self._given_out[token] = self._clock.monotonic()
+        self._given_out[token] = self._clock.monotonic()
         return token
 
-    def position(self, task_id: str, order: Order, token: str) -> int | None:
-        """Return the position that the token names, or None where the token is refused."""
+    def position(self, task_id: str, order: Order, token: str, *, life: float | None = None) -> int | None:
+        """Return the position that the token names, or None where the token is refused.
+
+        `life` is in seconds of the clock, counted from the last time that the token was given out.
+        """
         fields = _fields(token)
-        if fields is None or self._has_expired(token):
+        if fields is None or self._has_expired(token, life):
             return None
         generation, letter, position, mark, _ = fields
         if (generation, letter, mark) != (str(self._generation), order[0], _mark(task_id)):
@@ -56,11 +53,11 @@ class PageTokens:
         self._generation += 1
         self._given_out.clear()
 
-    def _has_expired(self, token: str) -> bool:
-        if self.life is None:
+    def _has_expired(self, token: str, life: float | None) -> bool:
+        if life is None:
             return False
         given_out = self._given_out.get(token)
-        return given_out is None or self._clock.monotonic() - given_out > self.life
+        return given_out is None or self._clock.monotonic() - given_out > life
 
 
 def _mark(task_id: str) -> str:

@@ -25,8 +25,12 @@ MAXIMUM_LIMIT = 1000
 
 TokenField = Literal["more", "nextCursor", "both"]
 End = Literal["absent", "null", "empty", "repeat"]
-TokenScript = "Callable[[str | None, str | None], str | None] | list[str | None]"
 
+_TOKEN_NAMES: dict[TokenField, tuple[str, ...]] = {
+    "more": ("more",),
+    "nextCursor": ("nextCursor",),
+    "both": ("more", "nextCursor"),
+}
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
@@ -124,9 +128,10 @@ class World:
     token_field: TokenField = "more"  # noqa: S105 - a field's name
     end: End = "absent"
     token_on_full_last_page: bool = False
-    scripted_tokens: dict[
-        str, Callable[[str | None, str | None], str | None] | list[str | None]
-    ] = field(default_factory=dict)
+    token_life: float | None = None
+    scripted_tokens: dict[str, Callable[[str | None, str | None], str | None] | list[str | None]] = field(
+        default_factory=dict
+    )
     page_extra: bytes = b""
     latency: float = 0.0
     answers: bool = True
@@ -159,15 +164,6 @@ class World:
 
     # ----------------------------------------------------------------- pages
 
-    @property
-    def token_life(self) -> float | None:
-        """Seconds after which a page token is refused, or None."""
-        return self.tokens.life
-
-    @token_life.setter
-    def token_life(self, seconds: float | None) -> None:
-        self.tokens.life = seconds
-
     def revoke_tokens(self) -> None:
         """Refuse every page token issued so far."""
         self.tokens.revoke()
@@ -183,8 +179,12 @@ class World:
     def page(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> bytes:
         """Return a page's body and count it as served; Refusal where the API would refuse."""
         served = self.read(task_id, limit, token)
-        self.tally.note_page(task_id.lower(), token, events=served.events, size=len(served.body))
+        self.count_page(task_id.lower(), token, served)
         return served.body
+
+    def count_page(self, task_id: str, token: str | None, served: Served) -> None:
+        """Count a page as served."""
+        self.tally.note_page(task_id, token, events=served.events, size=len(served.body))
 
     def read(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> Served:
         """Return a page without counting it; Refusal where the API would refuse."""
@@ -211,11 +211,9 @@ class World:
     def _position(self, log: Log, token: str | None) -> int:
         if token is None:
             return 0 if self.order == "oldest-first" else len(log.events)
-        position = self.tokens.position(log.task_id, self.order, token)
+        position = self.tokens.position(log.task_id, self.order, token, life=self.token_life)
         if position is None:
-            raise Refusal(
-                400, "The pagination token is not valid.", ("paginationToken: unknown or expired",)
-            )
+            raise Refusal(400, "The pagination token is not valid.", ("paginationToken: unknown or expired",))
         return position
 
     def _goes_on(self, served: int, size: int) -> bool:
@@ -243,7 +241,7 @@ class World:
             return b""
         else:
             value = "null" if self.end == "null" else '""'
-        names = ("more", "nextCursor") if self.token_field == "both" else (self.token_field,)
+        names = _TOKEN_NAMES[self.token_field]
         return "".join(f',"{name}":{value}' for name in names).encode()
 
     # -------------------------------------------------------------- messages
@@ -290,9 +288,7 @@ def _checked_limit(limit: int | str | None) -> int:
     return int(text)
 
 
-def _cut(
-    events: list[bytes], order: Order, position: int, size: int
-) -> tuple[list[bytes], int, bool]:
+def _cut(events: list[bytes], order: Order, position: int, size: int) -> tuple[list[bytes], int, bool]:
     """Return the page's events, the position after them, and whether the log's end is reached."""
     if order == "oldest-first":
         after = min(position + size, len(events))

@@ -57,7 +57,10 @@ def _values(
     tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None, *, utc: str
 ) -> list[tuple[Any, ...]]:
     """Return the rows as both drivers take them: timestamps as text in UTC."""
-    moments = {tie: f"{tx.now + timedelta(microseconds=tie):%Y-%m-%d %H:%M:%S.%f}{utc}" for tie in {row.tie for row in rows}}
+    moments = {
+        tie: f"{tx.now + timedelta(microseconds=tie):%Y-%m-%d %H:%M:%S.%f}{utc}"
+        for tie in {row.tie for row in rows}
+    }
     values: list[tuple[Any, ...]] = []
     for row in rows:
         event = row.event

@@ -70,7 +70,7 @@ class Database:
 
     def __init__(self, *, url: str, clock: Clock, synchronous: str = "normal", connections: int = 4) -> None:
         self._url = make_url(url)
-        self._clock = clock
+        self.clock = clock
         self.engine = _make_engine(url, synchronous, connections)
 
     @property
@@ -92,7 +92,7 @@ class Database:
         with self._converted(), self.engine.connect() as connection:
             connection.execution_options(**{_WRITE: write})
             with connection.begin():
-                yield Transaction(connection, self._clock)
+                yield Transaction(connection, self.clock)
 
     @contextmanager
     def _converted(self) -> Iterator[None]:
@@ -107,15 +107,21 @@ class Database:
         reason = " ".join(str(original).split())
         if isinstance(error, IntegrityError | ProgrammingError):
             return Bug(f"the database refused a statement of ours: {type(original).__name__}")
-        if isinstance(error, OperationalError) or isinstance(original, self.engine.dialect.loaded_dbapi.OperationalError):
-            return DatabaseUnreachable(f"the database at {self.place} cannot be used: {_first_sentence(reason)}")
+        if isinstance(error, OperationalError) or isinstance(
+            original, self.engine.dialect.loaded_dbapi.OperationalError
+        ):
+            return DatabaseUnreachable(
+                f"the database at {self.place} cannot be used: {_first_sentence(reason)}"
+            )
         return DatabaseError(f"the database at {self.place} failed: {type(original).__name__}")
 
     def require_file(self) -> None:
         """Refuse a SQLite file that is not there, instead of making an empty one."""
         path = self._url.database
         if not self.is_postgresql and path and not Path(path).exists():
-            raise DatabaseNotMigrated(f"there is no database at {path}: run `maia-sync init` or `maia-sync db upgrade`")
+            raise DatabaseNotMigrated(
+                f"there is no database at {path}: run `maia-sync init` or `maia-sync db upgrade`"
+            )
 
     def read_revision(self) -> str | None:
         """Return the migration that the database stands at, or None if it has none."""
@@ -147,15 +153,29 @@ class Database:
 
 
 def _make_engine(url: str, synchronous: str, connections: int) -> Engine:
-    options: dict[str, Any] = {"hide_parameters": True, "poolclass": QueuePool, "pool_size": connections, "max_overflow": 2}
+    options: dict[str, Any] = {
+        "hide_parameters": True,
+        "poolclass": QueuePool,
+        "pool_size": connections,
+        "max_overflow": 2,
+    }
     if make_url(url).get_backend_name() == "postgresql":
         try:
-            engine = create_engine(url, pool_pre_ping=True, connect_args={"options": "-c TimeZone=UTC", "connect_timeout": 10}, **options)
+            engine = create_engine(
+                url,
+                pool_pre_ping=True,
+                connect_args={"options": "-c TimeZone=UTC", "connect_timeout": 10},
+                **options,
+            )
         except ModuleNotFoundError as error:
-            raise DatabaseUnreachable("PostgreSQL needs a driver: pip install 'maia-sync[postgresql]'") from error
+            raise DatabaseUnreachable(
+                "PostgreSQL needs a driver: pip install 'maia-sync[postgresql]'"
+            ) from error
         event.listen(engine, "connect", _prepare_postgresql)
         return engine
-    engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}, **options)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}, **options
+    )
 
     def prepare(connection: sqlite3.Connection, _: object) -> None:
         connection.isolation_level = None  # the begin event below says BEGIN, not the driver

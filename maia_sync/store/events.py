@@ -13,9 +13,9 @@ from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from sqlalchemy import ColumnElement, Row
+    from sqlalchemy import ColumnElement
 
     from maia_sync.model import ChangedRow, EventKey, NewRow, SeenRows
     from maia_sync.store.database import Transaction
@@ -69,13 +69,13 @@ def read_window(tx: Transaction, task_id: str, after_seq: int, limit: int) -> Wi
 
 
 def read_rows_of_keys(
-    tx: Transaction, task_id: str, keys: Sequence[EventKey], payloads: dict[EventKey, list[bytes]]
+    tx: Transaction, task_id: str, keys: Sequence[EventKey], canonicals_of: Callable[[EventKey], list[bytes]]
 ) -> KeyRows:
     """Return the stored rows of these keys that can equal a payload.
 
-    `payloads` gives for each key the digests and canonical digests asked for. A key with one row
-    comes with that row. A key with many (every event of a log without timestamps has one key)
-    comes with the rows of those digests alone, so that a page never reads a log.
+    A key with one row comes with that row. A key with many (every event of a log without
+    timestamps has one key) comes with the rows of the wanted canonical digests alone, so that a
+    page never reads a log; `canonicals_of` is asked for these keys only.
     """
     rows: dict[tuple[str, int, int], StoredRow] = {}
     next_ordinals: dict[EventKey, int] = {}
@@ -89,7 +89,7 @@ def read_rows_of_keys(
         of_key = and_(_columns.group_id == key[0], _columns.timestamp == key[1])
         highest = select(func.max(_columns.ordinal)).where(_columns.task_id == task_id, of_key)
         next_ordinals[key] = int(tx.connection.execute(highest).scalar_one()) + 1
-        wanted = payloads[key]
+        wanted = canonicals_of(key)
         for at in range(0, len(wanted), _CHUNK):
             some = wanted[at : at + _CHUNK]
             for row in _looked_up(tx, task_id, and_(of_key, _columns.canonical.in_(some))):
@@ -110,11 +110,19 @@ def read_rows_of_key_between(
     return _looked_up(tx, task_id, condition, limit=limit)
 
 
-def _looked_up(tx: Transaction, task_id: str, condition: ColumnElement[bool], limit: int | None = None) -> list[StoredRow]:
+def _looked_up(
+    tx: Transaction, task_id: str, condition: ColumnElement[bool], limit: int | None = None
+) -> list[StoredRow]:
     """Read rows by a condition, each with the seq that follows it and whether others share its own."""
     other = task_event.alias()
-    beside = select(func.count()).where(other.c.task_id == task_id, other.c.seq == _columns.seq).scalar_subquery()
-    behind = select(func.min(other.c.seq)).where(other.c.task_id == task_id, other.c.seq > _columns.seq).scalar_subquery()
+    beside = (
+        select(func.count()).where(other.c.task_id == task_id, other.c.seq == _columns.seq).scalar_subquery()
+    )
+    behind = (
+        select(func.min(other.c.seq))
+        .where(other.c.task_id == task_id, other.c.seq > _columns.seq)
+        .scalar_subquery()
+    )
     statement = (
         select(*_IDENTITY, beside.label("beside"), behind.label("behind"))
         .where(_columns.task_id == task_id, condition)
@@ -126,7 +134,7 @@ def _looked_up(tx: Transaction, task_id: str, condition: ColumnElement[bool], li
     ]
 
 
-def _identity(row: Row[Any], *, tied: bool, next_seq: int | None = None) -> StoredRow:
+def _identity(row: Any, *, tied: bool, next_seq: int | None = None) -> StoredRow:
     group_id, timestamp, ordinal, seq, digest, canonical, vanished_at = row[:7]
     return StoredRow(
         group_id=group_id,
@@ -160,7 +168,17 @@ def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], 
     if not changed:
         return
     names = [_name(task_id, change.row) for change in changed]
-    keep = ("task_id", "group_id", "timestamp", "ordinal", "revision", "data", "extra", "timestamp_text", "digest")
+    keep = (
+        "task_id",
+        "group_id",
+        "timestamp",
+        "ordinal",
+        "revision",
+        "data",
+        "extra",
+        "timestamp_text",
+        "digest",
+    )
     superseded = select(
         *(_columns[name] for name in keep),
         _columns.last_changed_at,
@@ -175,11 +193,16 @@ def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], 
         update(task_event)
         .where(_OF_ROW)
         .values(
-            {name: bindparam(f"new_{name}") for name in ("data", "extra", "timestamp_text", "occurred_at", "digest", "canonical")}
+            {
+                name: bindparam(f"new_{name}")
+                for name in ("data", "extra", "timestamp_text", "occurred_at", "digest", "canonical")
+            }
         )
         .values(revision=_columns.revision + 1, last_changed_at=tx.now, vanished_at=None, run_id=run_id)
     )
-    tx.connection.execute(replace, [{**name, **_new_values(change)} for name, change in zip(names, changed, strict=True)])
+    tx.connection.execute(
+        replace, [{**name, **_new_values(change)} for name, change in zip(names, changed, strict=True)]
+    )
 
 
 def _new_values(change: ChangedRow) -> dict[str, Any]:
@@ -252,9 +275,7 @@ def count_unseen(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
 def mark_vanished(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
     """Mark the rows that none of these reconciles was served; returns how many."""
     return sum(
-        tx.connection.execute(
-            update(task_event).where(condition).values(vanished_at=tx.now)
-        ).rowcount
+        tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount
         for condition in _unseen_by_all(task_id, *seen)
     )
 

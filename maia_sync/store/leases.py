@@ -53,7 +53,9 @@ def acquire_lease(tx: Transaction, task_id: str, owner: str, seconds: float) -> 
 
 def renew_lease(tx: Transaction, lease: Lease, seconds: float) -> None:
     """Prove that the lease is still this worker's, and prolong it. Raises LeaseLost."""
-    statement = update(task).where(_is_ours(lease)).values(lease_expires_at=tx.now + timedelta(seconds=seconds))
+    statement = (
+        update(task).where(_is_ours(lease)).values(lease_expires_at=tx.now + timedelta(seconds=seconds))
+    )
     if tx.connection.execute(statement).rowcount != 1:
         raise LeaseLost("another worker has taken this task in the meantime; it goes on there")
 
@@ -66,5 +68,7 @@ def release_lease(tx: Transaction, lease: Lease) -> bool:
 
 def _is_ours(lease: Lease) -> ColumnElement[bool]:
     return (
-        (task.c.task_id == lease.task_id) & (task.c.lease_owner == lease.owner) & (task.c.lease_epoch == lease.epoch)
+        (task.c.task_id == lease.task_id)
+        & (task.c.lease_owner == lease.owner)
+        & (task.c.lease_epoch == lease.epoch)
     )

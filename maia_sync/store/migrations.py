@@ -34,9 +34,15 @@ def upgrade(database: Database) -> str:
         if tx.is_postgresql:
             tx.connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _UPGRADE_LOCK})
         has_version = database.engine.dialect.has_table(tx.connection, "alembic_version")
-        found = tx.connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if has_version else None
+        found = (
+            tx.connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            if has_version
+            else None
+        )
         if found is not None and found not in KNOWN_REVISIONS:
-            raise DatabaseTooNew(f"{database.place} is at migration {found}, which this version does not know: upgrade maia-sync")
+            raise DatabaseTooNew(
+                f"{database.place} is at migration {found}, which this version does not know: upgrade maia-sync"
+            )
         if found != HEAD:
             config = Config()
             config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

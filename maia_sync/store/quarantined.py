@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
 
 
-def insert_quarantined(tx: Transaction, task_id: str, elements: Sequence[Quarantined], run_id: int | None) -> int:
+def insert_quarantined(
+    tx: Transaction, task_id: str, elements: Sequence[Quarantined], run_id: int | None
+) -> int:
     """Keep elements, each distinct one once per task; returns how many were not kept yet."""
     insert = postgresql.insert if tx.is_postgresql else sqlite.insert
     kept = 0

@@ -50,7 +50,9 @@ def close_lost_runs(tx: Transaction, *, lease_seconds: float) -> int:
 
     A run is lost if it is older than a lease and its worker holds no living one.
     """
-    living = select(task.c.lease_owner).where(task.c.lease_owner.is_not(None), task.c.lease_expires_at >= tx.now)
+    living = select(task.c.lease_owner).where(
+        task.c.lease_owner.is_not(None), task.c.lease_expires_at >= tx.now
+    )
     statement = (
         update(sync_run)
         .where(

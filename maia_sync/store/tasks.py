@@ -51,7 +51,9 @@ def _update_each(tx: Transaction, task_ids: Sequence[str], values: dict[str, str
     if not task_ids:
         return 0
     statement = update(task).where(task.c.task_id == bindparam("of_task")).values(values)
-    return sum(tx.connection.execute(statement, {"of_task": task_id}).rowcount for task_id in dict.fromkeys(task_ids))
+    return sum(
+        tx.connection.execute(statement, {"of_task": task_id}).rowcount for task_id in dict.fromkeys(task_ids)
+    )
 
 
 def read_tasks(
@@ -70,9 +72,13 @@ def read_tasks(
     return found
 
 
-def read_task_ids(tx: Transaction, statuses: Sequence[TaskStatus], *, after: str | None, limit: int) -> list[str]:
+def read_task_ids(
+    tx: Transaction, statuses: Sequence[TaskStatus], *, after: str | None, limit: int
+) -> list[str]:
     """Return the next task ids of these statuses behind `after`, by id: one page of a keyset walk."""
-    statement = select(task.c.task_id).where(task.c.status.in_(statuses)).order_by(task.c.task_id).limit(limit)
+    statement = (
+        select(task.c.task_id).where(task.c.status.in_(statuses)).order_by(task.c.task_id).limit(limit)
+    )
     if after is not None:
         statement = statement.where(task.c.task_id > after)
     return list(tx.connection.execute(statement).scalars())

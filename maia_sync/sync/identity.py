@@ -109,9 +109,7 @@ class _Matching:
 
     def match_equal(self) -> None:
         """Find the events that are stored already; keep each other payload once."""
-        by_digest = {
-            (*key, row.digest): row for key, rows in self._rows.items() for row in reversed(rows)
-        }
+        by_digest = {(*key, row.digest): row for key, rows in self._rows.items() for row in reversed(rows)}
         fresh_digests: set[tuple[str, int, bytes]] = set()
         for event in self._question.events:
             key = (event.group_id, event.timestamp)
@@ -178,7 +176,9 @@ class _Matching:
             for row, event in zip(left_over, payloads, strict=False):
                 alone = len(self._rows[key]) == 1 and len(payloads) == 1 and row.canonical is None
                 changed.append(
-                    ChangedRow(row=row, event=event, canonical=None if alone else self._event_canonical(event))
+                    ChangedRow(
+                        row=row, event=event, canonical=None if alone else self._event_canonical(event)
+                    )
                 )
                 self._slots[self._slot_of[id(event)]] = row
             del payloads[: len(left_over)]

@@ -81,7 +81,9 @@ def add_seen(
     ranges = list(seen.ranges) or [(START, START)]
     tied = set(seen.tied)
     entries = [(row.seq, _name(row), _name(row) in served, row.tied) for row in window.rows]
-    entries += [(row.seq, (row.event.group_id, row.event.timestamp, row.ordinal), True, row.tie > 0) for row in new]
+    entries += [
+        (row.seq, (row.event.group_id, row.event.timestamp, row.ordinal), True, row.tie > 0) for row in new
+    ]
     entries.sort(key=itemgetter(0))
     last_seq, unbroken = cursor_seq, ranges[-1][1] >= cursor_seq
     for seq, group in groupby(entries, key=itemgetter(0)):

@@ -1,0 +1,86 @@
+"""Where does a line go, and how does it look? Results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from maia_sync.cli.escaping import lines, one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from rich.console import Console
+    from rich.table import Table
+
+_PIPED_WIDTH = 200
+"""Columns of a table that goes to a file or a pipe: wide enough to cut nothing short of an error text."""
+
+
+def say(text: str = "") -> None:
+    """Print result lines to stdout, harmless to a terminal."""
+    sys.stdout.write(lines(text) + "\n")
+
+
+def note(text: str) -> None:
+    """Print a line beside the result, to stderr."""
+    sys.stderr.write(lines(text) + "\n")
+    sys.stderr.flush()
+
+
+def complain(sentences: Iterable[str]) -> None:
+    """Print what went wrong, to stderr."""
+    for sentence in sentences:
+        note(f"Error: {sentence}")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document: a struct of model.py, or plain values; datetimes as ISO 8601."""
+    import msgspec
+
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2)
+    write_text(text.decode() + "\n")
+
+
+def write_text(text: str) -> None:
+    """Write text to stdout as UTF-8 to the letter, whatever the locale; escaped if a terminal reads it."""
+    if sys.stdout.isatty():
+        sys.stdout.write(lines(text))
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace"))
+
+
+def flush() -> None:
+    """Hand over what was written, so that a reader who follows sees it."""
+    sys.stdout.flush()
+    sys.stdout.buffer.flush()
+
+
+def console(*, stderr: bool = False) -> Console:
+    """Return a console that takes every text for what it is: no markup, no highlighting, no emoji."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else _PIPED_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
+    """Return a plain table; the columns in `numbers` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        right = column in numbers
+        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(one_line("" if value is None else str(value))) for value in row))
+    return made
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+    """Print a plain table to stdout."""
+    console().print(table(columns, rows, numbers=numbers))

@@ -1,0 +1,111 @@
+"""Is the copy up to date, and is it true? sync and verify."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maia_sync.cli.failure import exit_code_of_signal
+from maia_sync.cli.invocation import invocation_of
+from maia_sync.cli.screen import note, print_json, print_table, say
+from maia_sync.cli.task_ids import parse_task_ids
+from maia_sync.cli.task_verbs import AsJson, require_tracked
+from maia_sync.errors import EXIT_DIFFERENCE, EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from maia_sync.app import App
+    from maia_sync.model import RunReport, VerifyReport
+
+Chosen = Annotated[
+    list[str] | None, typer.Option("--task", metavar="ID", help="Only this task; repeatable. Takes paused ones too.")
+]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the verbs of this module."""
+    cli.command()(sync)
+    cli.command()(verify)
+
+
+def sync(
+    context: typer.Context,
+    task: Chosen = None,
+    full: Annotated[
+        bool, typer.Option("--full", help="Reconcile: read every log from its start, and find what changed or vanished.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Bring the copy up to date: one run over every active task."""
+    from maia_sync.cli.progress import watching
+    from maia_sync.cli.summary import summarize_run
+
+    task_ids = parse_task_ids(task or [])
+    with invocation_of(context).app() as app:
+        _require_tracked(app, task_ids)
+        with watching(app.settings.log, app.clock) as observers:
+            report = app.sync(task_ids=task_ids, full=full, observers=observers)
+    if as_json:
+        print_json(report)
+    else:
+        if report.tasks == 0:
+            note("No active tasks: `maia-sync track TASK_ID` begins.")
+        for line in summarize_run(report):
+            say(line)
+    return exit_code_of_run(report)
+
+
+def verify(context: typer.Context, task: Chosen = None, as_json: AsJson = False) -> int:
+    """Compare the copy with Maia, event by event; writes nothing (exit code 7 if they differ)."""
+    from maia_sync.cli.progress import watching
+    from maia_sync.cli.summary import summarize_verify
+
+    task_ids = parse_task_ids(task or [])
+    with invocation_of(context).app() as app:
+        _require_tracked(app, task_ids)
+        with watching(app.settings.log, app.clock) as observers:
+            report = app.verify(task_ids=task_ids, observers=observers)
+    if as_json:
+        print_json(report)
+    else:
+        for line in summarize_verify(report):
+            say(line)
+        _print_differences(report)
+    return exit_code_of_verify(report)
+
+
+def _require_tracked(app: "App", task_ids: list[str]) -> None:
+    if task_ids:
+        with app.database.transaction(write=False) as tx:
+            require_tracked(tx, task_ids)
+
+
+def _print_differences(report: "VerifyReport") -> None:
+    if not report.differences:
+        return
+    columns = ("task", "difference", "group", "timestamp", "ordinal", "page")
+    print_table(
+        columns,
+        (
+            (one.task_id, one.kind, one.group_id, one.timestamp_text, one.ordinal, one.page)
+            for one in report.differences
+        ),
+        numbers=("ordinal", "page"),
+    )
+    more = report.difference_count - len(report.differences)
+    if more:
+        say(f"... and {more} more")
+
+
+def exit_code_of_run(report: "RunReport") -> int:
+    """Return the exit code of a sync: interrupted goes before failed."""
+    if report.interrupted_by is not None:
+        return exit_code_of_signal(report.interrupted_by)
+    return EXIT_FAILED if report.failed or report.status == "failed" else EXIT_OK
+
+
+def exit_code_of_verify(report: "VerifyReport") -> int:
+    """Return the exit code of a comparison: a difference that was found goes before all else."""
+    if report.difference_count:
+        return EXIT_DIFFERENCE
+    if report.interrupted_by is not None:
+        return exit_code_of_signal(report.interrupted_by)
+    return EXIT_FAILED if report.failed else EXIT_OK

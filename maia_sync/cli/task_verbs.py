@@ -1,0 +1,165 @@
+"""Which tasks are kept up to date? track, untrack, pause, resume and tasks."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from maia_sync.cli.durations import show_ago, show_duration
+from maia_sync.cli.invocation import invocation_of
+from maia_sync.cli.screen import print_json, print_table, say
+from maia_sync.cli.task_ids import (
+    NamedTask,
+    check_label,
+    not_tracked,
+    parse_task_id,
+    parse_task_ids,
+    read_task_file,
+    shown,
+)
+from maia_sync.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from maia_sync.model import TaskStatus
+    from maia_sync.store.database import Transaction
+    from maia_sync.store.reading import TaskFigures
+
+STATUSES: "tuple[TaskStatus, ...]" = ("active", "paused", "forbidden", "missing", "untracked")
+TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids (UUIDs).")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the verbs of this module."""
+    for verb in (track, untrack, pause, resume, tasks):
+        cli.command()(verb)
+
+
+def track(
+    context: typer.Context,
+    task_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Task ids (UUIDs).")] = None,
+    label: Annotated[str | None, typer.Option(metavar="L", help="A name of your own for these tasks.")] = None,
+    from_file: Annotated[
+        str | None,
+        typer.Option(metavar="F", help="A file of ids, one a line, each with a label behind it or not; - is stdin."),
+    ] = None,
+) -> None:
+    """Track tasks: from now on, each sync reads their logs."""
+    named = [NamedTask(parse_task_id(text), None) for text in task_ids or []]
+    if from_file is not None:
+        named += read_task_file(from_file)
+    if not named:
+        raise UsageError("no task ids given: name them, or use --from-file" if from_file is None else f"{from_file} names no tasks")
+    label = None if label is None else check_label(label)
+    labels = {task.task_id: task.label or label for task in named}
+    with invocation_of(context).app() as app, app.database.transaction() as tx:
+        fresh = _upsert(tx, labels)
+    known = len(labels) - fresh
+    say(f"Tracking {_tasks(len(labels))}" + (f", {known} of them already tracked before" if known else ""))
+
+
+def _upsert(tx: "Transaction", labels: dict[str, str | None]) -> int:
+    from maia_sync.store.tasks import upsert_tasks
+
+    of_label: dict[str | None, list[str]] = {}
+    for task_id, label in labels.items():
+        of_label.setdefault(label, []).append(task_id)
+    return sum(upsert_tasks(tx, some, label=label) for label, some in of_label.items())
+
+
+def untrack(context: typer.Context, task_ids: TaskIds) -> None:
+    """Stop tracking tasks; what is stored of them stays."""
+    _set_status(context, task_ids, "untracked", "No longer tracking {}; what is stored stays")
+
+
+def pause(context: typer.Context, task_ids: TaskIds) -> None:
+    """Leave tasks out of each sync until they are resumed."""
+    _set_status(context, task_ids, "paused", "Paused {}")
+
+
+def resume(context: typer.Context, task_ids: TaskIds) -> None:
+    """Take tasks up again that were paused, forbidden or missing."""
+    _set_status(context, task_ids, "active", "Resumed {}")
+
+
+def _set_status(context: typer.Context, texts: list[str], status: "TaskStatus", sentence: str) -> None:
+    task_ids = parse_task_ids(texts)
+    with invocation_of(context).app() as app, app.database.transaction() as tx:
+        from maia_sync.store.tasks import set_status
+
+        require_tracked(tx, task_ids)
+        set_status(tx, task_ids, status)
+    say(sentence.format(_tasks(len(task_ids))))
+
+
+def require_tracked(tx: "Transaction", task_ids: "Sequence[str]") -> None:
+    """Raise UsageError, naming the first, unless all these tasks are tracked."""
+    from maia_sync.store.tasks import read_tasks
+
+    found = {task.task_id for task in read_tasks(tx, task_ids=task_ids) if task.status != "untracked"}
+    missing = [task_id for task_id in task_ids if task_id not in found]
+    if missing:
+        raise not_tracked(missing)
+
+
+def tasks(
+    context: typer.Context,
+    status: Annotated[str | None, typer.Option(metavar="S", help=f"Only tasks of this status: {', '.join(STATUSES)}.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the tasks. Without --status, untracked ones are left out."""
+    with invocation_of(context).app() as app, app.database.transaction(write=False) as tx:
+        from maia_sync.store.reading import read_task_figures
+
+        figures = read_task_figures(tx, statuses=_statuses(status))
+        now = tx.now
+    if as_json:
+        print_json([task_as_json(one, now) for one in figures])
+    elif not figures:
+        say("No tasks yet: `maia-sync track TASK_ID` begins." if status is None else f"No tasks are {status}.")
+    else:
+        columns = ("task", "label", "status", "events", "last polled", "lag", "last error")
+        print_table(columns, (_row(one, now) for one in figures), numbers=("events",))
+
+
+def _statuses(status: str | None) -> "tuple[TaskStatus, ...]":
+    if status is None:
+        return tuple(one for one in STATUSES if one != "untracked")
+    chosen = tuple(one for one in STATUSES if one == status)
+    if not chosen:
+        raise UsageError(f"--status: expected one of {', '.join(STATUSES)}, got {shown(status)}")
+    return chosen
+
+
+def _row(figures: "TaskFigures", now: "datetime") -> tuple[object, ...]:
+    task = figures.task
+    lag = figures.lag(now)
+    return (
+        task.task_id,
+        task.label,
+        task.status,
+        figures.events,
+        show_ago(task.last_polled_at, now),
+        "-" if lag is None else show_duration(lag),
+        task.last_error,
+    )
+
+
+def task_as_json(figures: "TaskFigures", now: "datetime") -> dict[str, object]:
+    """Return a task and its figures as plain values."""
+    import msgspec
+
+    lag = figures.lag(now)
+    plain: dict[str, object] = msgspec.to_builtins(figures.task)
+    return {
+        **plain,
+        "events": figures.events,
+        "vanished": figures.vanished,
+        "lag_seconds": None if lag is None else lag.total_seconds(),
+    }
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"

@@ -1,0 +1,190 @@
+"""What is in the copy? Read-only queries for listings; none of them reads a whole log at once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import and_, func, literal, or_, select, tuple_
+
+from maia_sync.model import NO_TIMESTAMP, Task
+from maia_sync.store.schema import quarantine, sync_run, task_event, task_event_revision
+from maia_sync.store.tasks import read_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sqlalchemy import ColumnElement, Row, Select
+
+    from maia_sync.model import TaskStatus
+    from maia_sync.store.database import Transaction
+
+_columns = task_event.c
+# Two rows can share seq, moment and ordinal only with different keys; the key makes the order total.
+_ORDER = (_columns.seq, _columns.first_seen_at, _columns.ordinal, _columns.group_id, _columns.timestamp)
+_PAGE = 500
+
+
+class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A task and how much of it is stored."""
+
+    task: Task
+    events: int
+    vanished: int
+
+    def lag(self, now: datetime) -> timedelta | None:
+        """Return how long ago the copy was last known complete; None for a task that nobody polls on purpose."""
+        if self.task.status in ("paused", "untracked"):
+            return None
+        return max(now - (self.task.last_polled_at or self.task.tracked_at), timedelta(0))
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """How much is stored of all tasks together."""
+
+    events: int
+    vanished: int
+    revisions: int
+    quarantined: int
+
+
+class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One stored event, with every column."""
+
+    task_id: str
+    group_id: str
+    timestamp: int
+    ordinal: int
+    data: str | None
+    extra: str | None
+    occurred_at: datetime | None
+    timestamp_text: str | None
+    seq: int
+    digest: bytes
+    canonical: bytes | None
+    revision: int
+    first_seen_at: datetime
+    last_changed_at: datetime
+    vanished_at: datetime | None
+    run_id: int | None
+
+    @property
+    def position(self) -> Position:
+        """Where this row stands in the reading order."""
+        return (self.seq, self.first_seen_at, self.ordinal, self.group_id, self.timestamp)
+
+    @property
+    def has_instant(self) -> bool:
+        """Tell whether the event has a timestamp of its own in the key."""
+        return self.timestamp != NO_TIMESTAMP
+
+
+Position = tuple[int, datetime, int, str, int]
+"""A place in a task's reading order: seq, first_seen_at, ordinal, and the key."""
+
+
+def read_task_figures(tx: Transaction, *, statuses: Sequence[TaskStatus] | None = None) -> list[TaskFigures]:
+    """Return tasks with their numbers of events, in the order in which they were tracked."""
+    counted = select(_columns.task_id, func.count()).group_by(_columns.task_id)
+    events = {task_id: count for task_id, count in tx.connection.execute(counted)}
+    gone = counted.where(_columns.vanished_at.is_not(None))
+    vanished = {task_id: count for task_id, count in tx.connection.execute(gone)}
+    return [
+        TaskFigures(task=task, events=events.get(task.task_id, 0), vanished=vanished.get(task.task_id, 0))
+        for task in read_tasks(tx, statuses=statuses)
+    ]
+
+
+def read_totals(tx: Transaction, figures: Sequence[TaskFigures]) -> Totals:
+    """Return the sums over tasks, and what is counted over all of them."""
+    return Totals(
+        events=sum(one.events for one in figures),
+        vanished=sum(one.vanished for one in figures),
+        revisions=_count(tx, select(func.count()).select_from(task_event_revision)),
+        quarantined=_count(tx, select(func.count()).select_from(quarantine)),
+    )
+
+
+def read_log(
+    tx: Transaction,
+    task_id: str,
+    *,
+    after: Position | None = None,
+    with_vanished: bool = True,
+    limit: int = _PAGE,
+) -> list[LogRow]:
+    """Return the next rows of a task's log behind a place, in reading order."""
+    statement = _select_log(task_id, with_vanished=with_vanished).order_by(*_ORDER).limit(limit)
+    if after is not None:
+        statement = statement.where(_is_behind(after))
+    return [_from_row(row) for row in tx.connection.execute(statement)]
+
+
+def find_start_of_newest(
+    tx: Transaction, task_id: str, number: int, *, with_vanished: bool = True
+) -> Position | None:
+    """Return the place behind which the newest `number` rows stand; None if there are no more than these."""
+    condition = [] if with_vanished else [_columns.vanished_at.is_(None)]
+    statement = (
+        select(*_ORDER)
+        .where(_columns.task_id == task_id, *condition)
+        .order_by(*(column.desc() for column in _ORDER))
+        .offset(number)
+        .limit(1)
+    )
+    row = tx.connection.execute(statement).one_or_none()
+    return None if row is None else tuple(row)
+
+
+def count_up_to(tx: Transaction, task_id: str, seq: int) -> int:
+    """Return how many rows of a task stand at or before a seq; read from an index alone."""
+    return _count(
+        tx,
+        select(func.count()).select_from(task_event).where(_columns.task_id == task_id, _columns.seq <= seq),
+    )
+
+
+def read_log_seen_since(tx: Transaction, task_id: str, since: datetime, up_to_seq: int) -> Iterator[LogRow]:
+    """Yield the rows at or before a seq that were first seen at or after a moment, in reading order."""
+    after: Position | None = None
+    while True:
+        statement = (
+            _select_log(task_id, with_vanished=True)
+            .where(_columns.seq <= up_to_seq, _columns.first_seen_at >= since)
+            .order_by(*_ORDER)
+            .limit(_PAGE)
+        )
+        if after is not None:
+            statement = statement.where(_is_behind(after))
+        rows = [_from_row(row) for row in tx.connection.execute(statement)]
+        yield from rows
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1].position
+
+
+def read_last_run_times(tx: Transaction) -> datetime | None:
+    """Return when the latest run that went well ended, or None."""
+    statement = select(func.max(sync_run.c.ended_at)).where(sync_run.c.status == "succeeded")
+    return tx.connection.execute(statement).scalar()
+
+
+def _select_log(task_id: str, *, with_vanished: bool) -> Select[Any]:
+    statement = select(task_event).where(_columns.task_id == task_id)
+    return statement if with_vanished else statement.where(_columns.vanished_at.is_(None))
+
+
+def _is_behind(place: Position) -> ColumnElement[bool]:
+    """Compare by seq first, alone, so that the index on (task_id, seq) leads to the place."""
+    seq, *rest = place
+    others = [literal(value, type_=column.type) for value, column in zip(rest, _ORDER[1:], strict=True)]
+    return and_(_columns.seq >= seq, or_(_columns.seq > seq, tuple_(*_ORDER[1:]) > tuple_(*others)))
+
+
+def _count(tx: Transaction, statement: Select[Any]) -> int:
+    return int(tx.connection.execute(statement).scalar_one())
+
+
+def _from_row(row: Row[Any]) -> LogRow:
+    return LogRow(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping

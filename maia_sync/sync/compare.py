@@ -1,0 +1,113 @@
+"""What does a page come to against the rows that are stored? Reads what `identity` has to know.
+
+Most pages need one read: an idle poll finds its window repeated, a backfill finds it empty and
+inserts at once. Only a page that meets stored keys in another place looks rows up by key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from maia_sync.model import PagePlan, StoredRow, Window
+from maia_sync.store import events as event_store
+from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
+from maia_sync.sync.identity import Question, RowName, decide, is_repetition, name_of, unmatched_events
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maia_sync.model import Event, EventKey
+    from maia_sync.store.database import Transaction
+
+_MARGIN = 100
+"""Rows read beyond as many as the page has events: room for a few that upstream no longer serves."""
+_ENDLESS = 2**63 - 1
+
+
+class Compared(msgspec.Struct, frozen=True, kw_only=True):
+    """A page's plan, what it was decided against, and whether its new rows are in already."""
+
+    plan: PagePlan
+    window: Window
+    inserted: bool
+
+
+def compare_page(
+    tx: Transaction,
+    task_id: str,
+    events: Sequence[Event],
+    cursor_seq: int,
+    *,
+    last_page: bool,
+    run_id: int | None,
+) -> Compared:
+    """Decide what a page comes to; rows whose keys prove to be new are inserted on the way."""
+    window = event_store.read_window(tx, task_id, cursor_seq, len(events) + _MARGIN)
+    if is_repetition(events, window):
+        return Compared(plan=_repetition(events, window, cursor_seq), window=window, inserted=True)
+    unmatched = unmatched_events(events, window)
+    question = Question(events=events, cursor_seq=cursor_seq, window=window, last_page=last_page)
+    window_keys = {(row.group_id, row.timestamp) for row in window.rows}
+    if not any((event.group_id, event.timestamp) in window_keys for event in unmatched):
+        plan = decide(question, canonical_of_event)
+        if event_store.insert_unless_stored(tx, task_id, plan.new, run_id):
+            return Compared(plan=plan, window=window, inserted=True)
+    plan = decide(look_up(tx, task_id, question, unmatched), canonical_of_event)
+    return Compared(plan=plan, window=window, inserted=False)
+
+
+def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> PagePlan:
+    matched = window.rows[: len(events)]
+    return PagePlan(
+        new=[],
+        changed=[],
+        returned=[],
+        canonicals=[],
+        matched=matched,
+        unchanged=len(events),
+        top_seq=matched[-1].seq if matched else cursor_seq,
+    )
+
+
+def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequence[Event]) -> Question:
+    """Add to the question the rows outside its window that have the unmatched events' keys."""
+    by_key: dict[EventKey, list[Event]] = {}
+    for event in unmatched:
+        by_key.setdefault((event.group_id, event.timestamp), []).append(event)
+
+    def canonicals_of(key: EventKey) -> list[bytes]:
+        return [canonical_of_event(event) for event in by_key[key]]
+
+    found = event_store.read_rows_of_keys(tx, task_id, list(by_key), canonicals_of)
+    rows = {name_of(row): row for row in found.rows}
+    if question.window.next_seq is not None:
+        behind = question.window.rows[-1].seq if question.window.rows else question.cursor_seq
+        for key in found.next_ordinals:
+            more = event_store.read_rows_of_key_between(
+                tx, task_id, key, behind, _ENDLESS, 2 * len(question.events)
+            )
+            rows.update((name_of(row), row) for row in more)
+    for row in question.window.rows:
+        rows.pop(name_of(row), None)
+    looked_up = list(rows.values())
+    suspects = [row for row in (*looked_up, *question.window.rows) if (row.group_id, row.timestamp) in by_key]
+    return msgspec.structs.replace(
+        question,
+        looked_up=looked_up,
+        next_ordinals=found.next_ordinals,
+        canonicals=_canonicals(tx, task_id, suspects),
+    )
+
+
+def _canonicals(tx: Transaction, task_id: str, rows: Sequence[StoredRow]) -> dict[RowName, bytes]:
+    """Make the canonical digests of rows that carry none, from their stored payloads."""
+    canonicals: dict[RowName, bytes] = {}
+    for row in rows:
+        if row.canonical is None:
+            payload = event_store.read_payload(tx, task_id, row)
+            canonicals[name_of(row)] = canonical_of_payload(
+                payload.data, payload.extra, payload.timestamp_text
+            )
+    return canonicals

@@ -1,0 +1,58 @@
+"""How does asynchronous code get work done by the synchronous database?
+
+Through an injected hand-over: worker threads in a real run, so that fetching and writing overlap;
+inline in the simulator, so that one seed decides everything. The number of threads bounds what the
+database is asked at once; each walk waits for its own page, so a slow database slows the fetching.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+class Handover(Protocol):
+    """Runs blocking work for a coroutine."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Return what the work returns, or raise what it raises."""
+        ...
+
+
+class ThreadHandover:
+    """Runs the work in one of a bounded number of threads. A context manager."""
+
+    def __init__(self, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix="maia-sync-db")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run the work to its end even if the coroutine is cancelled meanwhile: no half commits."""
+        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        try:
+            return await asyncio.shield(future)
+        except asyncio.CancelledError:
+            await asyncio.wait([future])
+            if not future.cancelled():
+                future.exception()  # seen; the cancellation is what the caller has to know
+            raise
+
+
+class InlineHandover:
+    """Runs the work at once, in the caller's own thread."""
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run the work; other coroutines get a turn before it."""
+        await asyncio.sleep(0)
+        return work()

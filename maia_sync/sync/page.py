@@ -1,0 +1,168 @@
+"""How does one fetched page get into the database? One transaction: events, revisions, checkpoint.
+
+The order never changes: prove the lease, compare, write rows, move the checkpoint. On the walk's
+last page the same transaction notes the success and gives the lease back.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from maia_sync.errors import LogLoops
+from maia_sync.model import Checkpoint, Cursor, Lease, Page, Reconcile, WalkKind
+from maia_sync.store import events as event_store
+from maia_sync.store.bulk import insert_new_rows
+from maia_sync.store.checkpoints import advance_checkpoint
+from maia_sync.store.leases import release_lease, renew_lease
+from maia_sync.store.quarantined import insert_quarantined
+from maia_sync.store.tasks import record_success
+from maia_sync.sync.compare import Compared, compare_page
+from maia_sync.sync.order import add_seen
+
+if TYPE_CHECKING:
+    from maia_sync.model import SeenRows
+    from maia_sync.store.database import Transaction
+
+_DOUBTFUL_SHARE = 10
+"""A reconcile that would mark more than a tenth of a task's rows must be borne out by a second."""
+
+
+class Position(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a walk stands: the page to be compared next, and the checkpoint as it is stored."""
+
+    kind: WalkKind
+    cursor: Cursor
+    checkpoint: Checkpoint
+    reconcile: Reconcile | None
+    """Of a walk that reconciles: what it has seen. May be newer than the stored checkpoint's."""
+    news: bool = False
+    """The walk has found something new or changed on an earlier page."""
+
+
+class PageWritten(msgspec.Struct, frozen=True, kw_only=True):
+    """What one page came to, and where the walk goes on (None: it has reached the end)."""
+
+    new: int
+    changed: int
+    unchanged: int
+    quarantined: int
+    vanished: int
+    doubted: int
+    advanced: bool
+    """The page brought something, or led further into the log."""
+    position: Position | None
+
+
+def write_page(
+    tx: Transaction,
+    lease: Lease,
+    lease_seconds: float,
+    position: Position,
+    page: Page,
+    *,
+    limit: int,
+    run_id: int,
+) -> PageWritten:
+    """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept."""
+    renew_lease(tx, lease, lease_seconds)
+    compared, last = _compare(tx, lease.task_id, position, page, limit, run_id)
+    plan = compared.plan
+    if not compared.inserted:
+        insert_new_rows(tx, lease.task_id, plan.new, run_id)
+    event_store.revise_events(tx, lease.task_id, plan.changed, run_id)
+    event_store.unmark_vanished(tx, lease.task_id, plan.returned)
+    event_store.store_canonicals(tx, lease.task_id, plan.canonicals)
+    quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)
+    news = bool(plan.new or plan.changed or plan.returned or quarantined)
+    moved = _moved(position, page, compared, last=last, news=news)
+    vanished = doubted = 0
+    if last:
+        vanished, doubted, moved = _settle_reconcile(tx, lease.task_id, position, moved)
+        moved = _end_reached(tx, position, moved, news=news)
+        record_success(tx, lease.task_id, news=moved.news or bool(vanished))
+        release_lease(tx, lease)
+    if moved.checkpoint != position.checkpoint:
+        advance_checkpoint(tx, lease, moved.checkpoint)
+    return PageWritten(
+        new=len(plan.new),
+        changed=len(plan.changed),
+        unchanged=plan.unchanged,
+        quarantined=quarantined,
+        vanished=vanished,
+        doubted=doubted,
+        advanced=news or plan.top_seq > position.cursor.compare_seq,
+        position=None if last else moved,
+    )
+
+
+def _compare(
+    tx: Transaction, task_id: str, position: Position, page: Page, limit: int, run_id: int
+) -> tuple[Compared, bool]:
+    """Compare the page; tell whether it is the log's last (DESIGN section 3, own token repeated)."""
+    last = page.next_token is None
+    cursor = position.cursor
+    compared = compare_page(tx, task_id, page.events, cursor.compare_seq, last_page=last, run_id=run_id)
+    if last or page.next_token != cursor.page_token or compared.plan.new or compared.plan.changed:
+        return compared, last
+    if page.element_count >= limit:
+        raise LogLoops("the API serves a full page again and again under one page token")
+    return compare_page(tx, task_id, page.events, cursor.compare_seq, last_page=True, run_id=run_id), True
+
+
+def _moved(position: Position, page: Page, compared: Compared, *, last: bool, news: bool) -> Position:
+    """Return the position behind the page; the checkpoint of a last page stays on that page."""
+    cursor = position.cursor
+    if not last and page.next_token != cursor.page_token:
+        cursor = Cursor(page_token=page.next_token, compare_seq=compared.plan.top_seq)
+    reconcile, checkpoint = position.reconcile, position.checkpoint
+    if reconcile is not None:
+        plan = compared.plan
+        seen = add_seen(reconcile.seen, position.cursor.compare_seq, compared.window, plan.matched, plan.new)
+        reconcile = msgspec.structs.replace(reconcile, cursor=cursor, seen=seen)
+        checkpoint = msgspec.structs.replace(checkpoint, reconcile=reconcile)
+    if position.kind != "reconcile":
+        checkpoint = msgspec.structs.replace(checkpoint, cursor=cursor)
+        if not last:
+            checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=None)
+    return msgspec.structs.replace(
+        position, cursor=cursor, checkpoint=checkpoint, reconcile=reconcile, news=position.news or news
+    )
+
+
+def _end_reached(tx: Transaction, position: Position, moved: Position, *, news: bool) -> Position:
+    """Note that the end was reached; an idle poll leaves the checkpoint as it is."""
+    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=position.cursor)
+    if news or checkpoint.end_reached_at is None or position.reconcile is not None:
+        checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=tx.now)
+    return msgspec.structs.replace(moved, checkpoint=checkpoint)
+
+
+def _settle_reconcile(
+    tx: Transaction, task_id: str, position: Position, moved: Position
+) -> tuple[int, int, Position]:
+    """Mark what a reconcile that reached the end was not served; returns (marked, in doubt, moved)."""
+    if moved.reconcile is None:
+        return 0, 0, moved
+    seen = moved.reconcile.seen
+    vanished, doubt = _mark_vanished(tx, task_id, seen, position.checkpoint.doubt)
+    doubted = event_store.count_unseen(tx, task_id, seen) if doubt is not None else 0
+    settled = msgspec.structs.replace(moved.checkpoint, reconcile=None, doubt=doubt, reconciled_at=tx.now)
+    return vanished, doubted, msgspec.structs.replace(moved, checkpoint=settled)
+
+
+def _mark_vanished(
+    tx: Transaction, task_id: str, seen: SeenRows, doubt: SeenRows | None
+) -> tuple[int, SeenRows | None]:
+    """Mark unseen rows; more than a tenth at once only where the last reconcile missed them too."""
+    unseen = event_store.count_unseen(tx, task_id, seen)
+    if not unseen:
+        return 0, None
+    agreed = event_store.count_unseen(tx, task_id, seen, doubt) if doubt is not None else 0
+    rows = event_store.count_events(tx, task_id)
+    if (unseen - agreed) * _DOUBTFUL_SHARE <= rows:
+        return event_store.mark_vanished(tx, task_id, seen), None
+    if doubt is not None and agreed:
+        return event_store.mark_vanished(tx, task_id, seen, doubt), seen
+    return 0, seen

@@ -1,0 +1,283 @@
+"""What does one run do? Walk many tasks, a few at a time, each failing on its own, one report."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import msgspec
+
+from maia_sync.errors import (
+    GiveUpTask,
+    LeaseLost,
+    MaiaSyncError,
+    OperatorMustAct,
+    RetriesExhausted,
+    UpstreamSilent,
+    UpstreamUnreachable,
+)
+from maia_sync.model import RunReport, RunStarted, WalkReport
+from maia_sync.store.runs import close_lost_runs, finish_run, start_run
+from maia_sync.store.tasks import count_tasks, read_task_ids
+from maia_sync.sync.walk import Surroundings, Walk
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from maia_sync.maia.client import MaiaClient
+    from maia_sync.model import Observation, Observer
+    from maia_sync.settings import Settings
+    from maia_sync.store.database import Database
+    from maia_sync.sync.handover import Handover
+
+T = TypeVar("T")
+
+_IDS_AT_ONCE = 500
+_MOST_REPORTED = 100
+"""Walks of each sort (failed, held, with news) that a report names; its totals count all."""
+
+
+class Run:
+    """One run over tasks; `run()` once. `stop` ends it after the pages in hand."""
+
+    def __init__(
+        self,
+        *,
+        settings: Settings,
+        client: MaiaClient,
+        database: Database,
+        handover: Handover,
+        worker: str,
+        task_ids: Sequence[str],
+        full: bool,
+        observers: Sequence[Observer],
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._database = database
+        self._handover = handover
+        self._worker = worker
+        self._task_ids = task_ids
+        self._kind: Literal["sync", "full"] = "full" if full else "sync"
+        self._observers = observers
+        self._tally = _Tally()
+
+    async def run(self, stop: asyncio.Future[int]) -> RunReport:
+        """Walk every task, or until `stop` is given the number of a signal.
+
+        Raises OperatorMustAct (credentials, database, upstream unreachable) after closing the run.
+        """
+        run_id, started_at, tasks = await self._handover.run(self._open)
+        self._tell(RunStarted(run_id=run_id, kind=self._kind, tasks=tasks))
+        try:
+            stopped = await self._walk_all(run_id, stop)
+        except OperatorMustAct as fault:
+            await self._close(run_id, started_at, error=str(fault))
+            raise
+        unreachable = self._tally.unreachable()
+        reason = unreachable or (None if stopped else self._tally.failure_text())
+        report = await self._close(run_id, started_at, error=reason, interrupted_by=stopped)
+        if unreachable is not None and stopped is None:
+            raise UpstreamUnreachable(unreachable)
+        return report
+
+    def _open(self) -> tuple[int, datetime, int]:
+        with self._database.transaction() as tx:
+            close_lost_runs(tx, lease_seconds=self._settings.schedule.lease)
+            run_id = start_run(tx, kind=self._kind, worker=self._worker)
+            tasks = len(self._task_ids) or count_tasks(tx).get("active", 0)
+            return run_id, tx.now, tasks
+
+    async def _walk_all(self, run_id: int, stop: asyncio.Future[int]) -> int | None:
+        """Keep `api.concurrency` walks going until no task is left; returns the stopping signal."""
+        around = Surroundings(
+            settings=self._settings,
+            client=self._client,
+            database=self._database,
+            handover=self._handover,
+            worker=self._worker,
+            run_id=run_id,
+            observers=self._observers,
+        )
+        ids = self._next_ids()
+        turn = asyncio.Lock()
+        walkers = [
+            asyncio.create_task(self._walk_on(around, ids, turn))
+            for _ in range(self._settings.api.concurrency)
+        ]
+        waited: set[asyncio.Future[Any]] = {*walkers, stop}
+        try:
+            while waited != {stop}:
+                done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+                if stop in done:
+                    return stop.result()
+                for walker in done:
+                    walker.result()  # raises what must end the run
+            return None
+        finally:
+            for walker in walkers:
+                walker.cancel()
+            await asyncio.gather(*walkers, return_exceptions=True)
+
+    async def _walk_on(self, around: Surroundings, ids: AsyncIterator[str], turn: asyncio.Lock) -> None:
+        """Take one task after another."""
+        while True:
+            async with turn:
+                task_id = await anext(ids, None)
+            if task_id is None or self._tally.is_outage(self._settings.api.concurrency):
+                return
+            walk = Walk(around, task_id, full=self._kind == "full")
+            try:
+                report = await walk.run()
+            except LeaseLost:
+                report = msgspec.structs.replace(walk.report, kind=None)
+            except GiveUpTask as error:
+                report = msgspec.structs.replace(
+                    walk.report, error=str(error), error_kind=type(error).__name__
+                )
+                self._tally.note_failure(error)
+            self._tally.add(report)
+            self._tell(report)
+
+    async def _next_ids(self) -> AsyncIterator[str]:
+        """Yield the ids to walk: those asked for, or every active task, never all at once."""
+        if self._task_ids:
+            for task_id in self._task_ids:
+                yield task_id
+            return
+        after: str | None = None
+        while True:
+            ids = await self._handover.run(partial(self._read_ids, after))
+            for task_id in ids:
+                yield task_id
+            if len(ids) < _IDS_AT_ONCE:
+                return
+            after = ids[-1]
+
+    def _read_ids(self, after: str | None) -> list[str]:
+        with self._database.transaction(write=False) as tx:
+            return read_task_ids(tx, ("active",), after=after, limit=_IDS_AT_ONCE)
+
+    async def _close(
+        self, run_id: int, started_at: datetime, *, error: str | None, interrupted_by: int | None = None
+    ) -> RunReport:
+        def close() -> RunReport:
+            with self._database.transaction() as tx:
+                status: Literal["succeeded", "failed", "interrupted"] = "failed" if error else "succeeded"
+                if interrupted_by is not None:
+                    status = "interrupted"
+                report = self._tally.report(
+                    run_id=run_id,
+                    kind=self._kind,
+                    started_at=started_at,
+                    ended_at=tx.now,
+                    status=status,
+                    requests=self._client.requests,
+                    error=error,
+                    interrupted_by=interrupted_by,
+                )
+                finish_run(tx, report)
+                return report
+
+        report = await self._handover.run(close)
+        self._tell(report)
+        return report
+
+    def _tell(self, observation: Observation) -> None:
+        for observer in self._observers:
+            observer(observation)
+
+
+class _Tally:
+    """Adds up walks; keeps only a bounded number of them."""
+
+    def __init__(self) -> None:
+        self._totals = dict.fromkeys(
+            ("pages", "size_bytes", "new", "changed", "unchanged", "quarantined", "vanished", "doubted"), 0
+        )
+        self._tasks = 0
+        self._failed = 0
+        self._held_count = 0
+        self._held: list[str] = []
+        self._failures: list[WalkReport] = []
+        self._news: list[WalkReport] = []
+        self._silent = 0
+        self._silent_in_a_row = 0
+        self._silence: UpstreamSilent | None = None
+
+    def add(self, walk: WalkReport) -> None:
+        """Count one walk that has ended."""
+        for name in self._totals:
+            self._totals[name] += getattr(walk, name)
+        if walk.kind is None and walk.error is None:
+            self._held_count += 1
+            _keep(self._held, walk.task_id)
+            return
+        self._tasks += 1
+        if walk.error is not None:
+            self._failed += 1
+            _keep(self._failures, walk)
+            return
+        self._silent_in_a_row = 0
+        if walk.new or walk.changed or walk.vanished or walk.quarantined or walk.doubted:
+            _keep(self._news, walk)
+
+    def note_failure(self, error: MaiaSyncError) -> None:
+        """Note whether a walk failed because no answer came at all."""
+        if isinstance(error, RetriesExhausted) and isinstance(error.__cause__, UpstreamSilent):
+            self._silent += 1
+            self._silent_in_a_row += 1
+            self._silence = error.__cause__
+
+    def is_outage(self, concurrency: int) -> bool:
+        """Tell whether so many tasks in a row got no answer that asking for more is pointless."""
+        return self._silent_in_a_row >= concurrency
+
+    def unreachable(self) -> str | None:
+        """Return the sentence for a run in which no task got an answer, else None."""
+        if self._silence is None or self._silent < self._tasks:
+            return None
+        return f"the API cannot be reached: {self._silence}"
+
+    def failure_text(self) -> str | None:
+        """Return one sentence about the failed tasks, if any."""
+        if not self._failed:
+            return None
+        first = self._failures[0]
+        return f"{self._failed} of {self._tasks} tasks failed; {first.task_id}: {first.error}"
+
+    def report(
+        self,
+        *,
+        run_id: int,
+        kind: Literal["sync", "full"],
+        started_at: datetime,
+        ended_at: datetime,
+        status: Literal["succeeded", "failed", "interrupted"],
+        requests: int,
+        error: str | None,
+        interrupted_by: int | None,
+    ) -> RunReport:
+        """Return the run's report."""
+        return RunReport(
+            run_id=run_id,
+            kind=kind,
+            started_at=started_at,
+            ended_at=ended_at,
+            status=status,
+            tasks=self._tasks,
+            held=tuple(self._held),
+            walks=(*self._failures, *self._news),
+            requests=requests,
+            failed=self._failed,
+            error=error,
+            interrupted_by=interrupted_by,
+            **self._totals,
+        )
+
+
+def _keep(kept: list[T], value: T) -> None:
+    if len(kept) < _MOST_REPORTED:
+        kept.append(value)
