@@ -20,6 +20,7 @@ from maia_sync.store.database import Database
 from maia_sync.store.tasks import read_tasks
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.run import Run
+from maia_sync.sync.verify import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,8 +105,24 @@ class App:
                 raise UsageError(f"task {task_id} is not tracked: run `maia-sync track {task_id}`")
 
     def verify(self, *, task_ids: Sequence[str] = (), observers: Sequence[Observer] = ()) -> VerifyReport:
-        """Compare the copy with upstream; writes nothing and takes no lease."""
-        raise NotImplementedError
+        """Compare the copy with upstream; writes nothing and takes no lease.
+
+        Over every active task, or over `task_ids`. Raises OperatorMustAct like `sync`.
+        """
+        auth = make_auth(self.settings.auth)
+        self.database.require_migrated()
+        self._require_tracked(task_ids)
+        return asyncio.run(self._verify(auth, list(dict.fromkeys(task_ids)), observers))
+
+    async def _verify(
+        self, auth: httpx.Auth, task_ids: list[str], observers: Sequence[Observer]
+    ) -> VerifyReport:
+        async with self.open_client(auth) as client:
+            with ThreadHandover(self._threads()) as handover, interruption() as stop:
+                verification = Verification(
+                    client=client, database=self.database, handover=handover, observers=observers
+                )
+                return await verification.run(task_ids, concurrency=self.settings.api.concurrency, stop=stop)
 
 
 def open_app(settings: Settings, *, clock: Clock | None = None) -> App:

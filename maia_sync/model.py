@@ -260,7 +260,7 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
     """The seq of the first row behind the window, or None if the log ends within it."""
 
 
-class NewRow(msgspec.Struct, frozen=True, kw_only=True):
+class NewRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event that gets a row of its own."""
 
     event: Event

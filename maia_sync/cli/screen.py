@@ -42,6 +42,12 @@ def print_json(value: Any) -> None:
     write_text(text.decode() + "\n")
 
 
+def print_heading(text: str) -> None:
+    """Print a line of our own to stdout, bold where a terminal shows it."""
+    sys.stdout.flush()
+    console().print(text, style="bold")
+
+
 def write_text(text: str) -> None:
     """Write text to stdout as UTF-8 to the letter, whatever the locale; escaped if a terminal reads it."""
     if sys.stdout.isatty():
@@ -81,6 +87,10 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: 
     return made
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> None:
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = (), indent: int = 0
+) -> None:
     """Print a plain table to stdout."""
-    console().print(table(columns, rows, numbers=numbers))
+    from rich.padding import Padding
+
+    console().print(Padding(table(columns, rows, numbers=numbers), (0, 0, 0, indent), expand=False))

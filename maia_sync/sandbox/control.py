@@ -129,6 +129,8 @@ class _Desk:
             raise TypeError("faults come as a list")
         queue = []
         for value in scripted:
+            if not isinstance(value, dict):
+                raise TypeError("a fault is an object")
             task_id = value.pop("task", None)
             queue.append((fault_from_json(value), task_id))
         for fault, task_id in queue:

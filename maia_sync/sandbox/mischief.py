@@ -159,7 +159,7 @@ class Mistreated(Response):
         await send({"type": "http.response.body", "body": b'{"results":[', "more_body": True})
         for _ in range(0, size, len(_FLOOD_CHUNK)):
             await send({"type": "http.response.body", "body": _FLOOD_CHUNK, "more_body": True})
-            await asyncio.sleep(0)
+            await self._clock.sleep(0)
             if gone.done():
                 return
         await send({"type": "http.response.body", "body": b"]}", "more_body": False})

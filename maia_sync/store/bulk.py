@@ -11,8 +11,14 @@ from datetime import timedelta
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from sqlalchemy import func, select
+
+from maia_sync.store.schema import task_event
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from datetime import datetime
 
     from maia_sync.model import NewRow
     from maia_sync.store.database import Transaction
@@ -57,14 +63,13 @@ def _values(
     tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None, *, utc: str
 ) -> list[tuple[Any, ...]]:
     """Return the rows as both drivers take them: timestamps as text in UTC."""
-    moments = {
-        tie: f"{tx.now + timedelta(microseconds=tie):%Y-%m-%d %H:%M:%S.%f}{utc}"
-        for tie in {row.tie for row in rows}
-    }
+    shared = {row.seq for row in rows if row.tie}
+    latest = {seq: max(tx.now, _last_seen(tx, task_id, seq)) for seq in shared}
+    plain = _moment(tx.now, utc)
     values: list[tuple[Any, ...]] = []
     for row in rows:
         event = row.event
-        moment = moments[row.tie]
+        moment = plain if not row.tie else _moment(latest[row.seq] + timedelta(microseconds=row.tie), utc)
         values.append(
             (
                 task_id,
@@ -85,6 +90,18 @@ def _values(
             )
         )
     return values
+
+
+def _moment(when: datetime, utc: str) -> str:
+    return f"{when:%Y-%m-%d %H:%M:%S.%f}{utc}"
+
+
+def _last_seen(tx: Transaction, task_id: str, seq: int) -> datetime:
+    """Return when the last of the rows that share a seq was stored: a later one must sort behind it."""
+    columns = task_event.c
+    statement = select(func.max(columns.first_seen_at)).where(columns.task_id == task_id, columns.seq == seq)
+    found: datetime | None = tx.connection.execute(statement).scalar()
+    return found or tx.now
 
 
 def _copy(tx: Transaction, values: list[tuple[Any, ...]]) -> None:

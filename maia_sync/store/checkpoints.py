@@ -53,7 +53,7 @@ def advance_checkpoint(tx: Transaction, lease: Lease, moved: Checkpoint) -> None
         return
     insert = postgresql.insert if tx.is_postgresql else sqlite.insert
     first = insert(checkpoint).values(task_id=lease.task_id, **values).on_conflict_do_nothing()
-    if tx.connection.execute(first).rowcount != 1:
+    if tx.connection.execute(first.returning(checkpoint.c.task_id)).first() is None:
         raise LeaseLost("another worker has moved this task's checkpoint in the meantime; it goes on there")
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, tuple_, update
 
-from maia_sync.model import StoredRow, Window
+from maia_sync.model import EventKey, StoredRow, Window
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.schema import task_event, task_event_revision
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from maia_sync.model import ChangedRow, EventKey, NewRow, SeenRows
+    from maia_sync.model import ChangedRow, NewRow, SeenRows
     from maia_sync.store.database import Transaction
 
 _CHUNK = 400
@@ -45,6 +45,14 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data: str | None
     extra: str | None
     timestamp_text: str | None
+
+
+class UnseenRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored event that upstream did not serve."""
+
+    group_id: str
+    timestamp_text: str | None
+    ordinal: int
 
 
 class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,15 +105,14 @@ def read_rows_of_keys(
     return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
 
 
-def read_rows_of_key_between(
-    tx: Transaction, task_id: str, key: EventKey, after_seq: int, up_to_seq: int, limit: int
+def read_rows_of_key_behind(
+    tx: Transaction, task_id: str, key: EventKey, after_seq: int, limit: int
 ) -> list[StoredRow]:
-    """Return up to `limit` rows of one key within a stretch of the task's order."""
+    """Return up to `limit` rows of one key behind a place in the task's order."""
     condition = and_(
         _columns.group_id == key[0],
         _columns.timestamp == key[1],
         _columns.seq > after_seq,
-        _columns.seq <= up_to_seq,
     )
     return _looked_up(tx, task_id, condition, limit=limit)
 
@@ -149,11 +156,20 @@ def _identity(row: Any, *, tied: bool, next_seq: int | None = None) -> StoredRow
     )
 
 
-def read_payload(tx: Transaction, task_id: str, row: StoredRow) -> Payload:
-    """Return one stored event's payload."""
-    statement = select(_columns.data, _columns.extra, _columns.timestamp_text).where(_OF_ROW)
-    found = tx.connection.execute(statement, _name(task_id, row)).one()
-    return Payload(data=found.data, extra=found.extra, timestamp_text=found.timestamp_text)
+def read_payloads(
+    tx: Transaction, task_id: str, rows: Sequence[StoredRow]
+) -> dict[tuple[str, int, int], Payload]:
+    """Return the rows' payloads by (group_id, timestamp, ordinal)."""
+    payloads: dict[tuple[str, int, int], Payload] = {}
+    names = (_columns.group_id, _columns.timestamp, _columns.ordinal)
+    for at in range(0, len(rows), _CHUNK):
+        chunk = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
+        statement = select(*names, _columns.data, _columns.extra, _columns.timestamp_text).where(
+            _columns.task_id == task_id, tuple_(*names).in_(chunk)
+        )
+        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(statement):
+            payloads[(group_id, timestamp, ordinal)] = Payload(data=data, extra=extra, timestamp_text=text)
+    return payloads
 
 
 def insert_unless_stored(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> bool:
@@ -270,6 +286,22 @@ def count_unseen(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
         int(tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one())
         for condition in _unseen_by_all(task_id, *seen)
     )
+
+
+def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
+    """Return the first unmarked rows that a reconcile was not served."""
+    found: list[UnseenRow] = []
+    for condition in _unseen(task_id, seen):
+        statement = (
+            select(_columns.group_id, _columns.timestamp_text, _columns.ordinal)
+            .where(condition)
+            .order_by(_columns.seq)
+            .limit(limit - len(found))
+        )
+        found += [UnseenRow(**row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001
+        if len(found) >= limit:
+            break
+    return found
 
 
 def mark_vanished(tx: Transaction, task_id: str, *seen: SeenRows) -> int:

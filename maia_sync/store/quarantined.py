@@ -34,8 +34,9 @@ def insert_quarantined(
                 raw=element.raw,
             )
             .on_conflict_do_nothing()
+            .returning(quarantine.c.id)
         )
-        kept += tx.connection.execute(statement).rowcount
+        kept += tx.connection.execute(statement).first() is not None
     return kept
 
 

@@ -6,14 +6,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, func, literal, or_, select, tuple_
+from sqlalchemy import and_, func, literal, not_, or_, select, tuple_
 
 from maia_sync.model import NO_TIMESTAMP, Task
-from maia_sync.store.schema import quarantine, sync_run, task_event, task_event_revision
+from maia_sync.store.schema import quarantine, task_event, task_event_revision
 from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import ColumnElement, Row, Select
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _columns = task_event.c
 # Two rows can share seq, moment and ordinal only with different keys; the key makes the order total.
 _ORDER = (_columns.seq, _columns.first_seen_at, _columns.ordinal, _columns.group_id, _columns.timestamp)
-_PAGE = 500
 
 
 class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,13 +110,25 @@ def read_log(
     task_id: str,
     *,
     after: Position | None = None,
+    up_to: Position | None = None,
+    since: datetime | None = None,
     with_vanished: bool = True,
-    limit: int = _PAGE,
+    limit: int,
 ) -> list[LogRow]:
-    """Return the next rows of a task's log behind a place, in reading order."""
-    statement = _select_log(task_id, with_vanished=with_vanished).order_by(*_ORDER).limit(limit)
+    """Return the next rows of a task's log behind a place, in reading order.
+
+    `up_to` is the last place that counts; `since` leaves out what was first seen before (no index
+    leads there: the rows in between are scanned).
+    """
+    statement = select(task_event).where(_columns.task_id == task_id).order_by(*_ORDER).limit(limit)
     if after is not None:
         statement = statement.where(_is_behind(after))
+    if up_to is not None:
+        statement = statement.where(_columns.seq <= up_to[0], not_(_is_behind(up_to)))
+    if since is not None:
+        statement = statement.where(_columns.first_seen_at >= since)
+    if not with_vanished:
+        statement = statement.where(_columns.vanished_at.is_(None))
     return [_from_row(row) for row in tx.connection.execute(statement)]
 
 
@@ -134,45 +145,14 @@ def find_start_of_newest(
         .limit(1)
     )
     row = tx.connection.execute(statement).one_or_none()
-    return None if row is None else tuple(row)
+    return None if row is None else (row[0], row[1], row[2], row[3], row[4])
 
 
-def count_up_to(tx: Transaction, task_id: str, seq: int) -> int:
-    """Return how many rows of a task stand at or before a seq; read from an index alone."""
-    return _count(
-        tx,
-        select(func.count()).select_from(task_event).where(_columns.task_id == task_id, _columns.seq <= seq),
-    )
-
-
-def read_log_seen_since(tx: Transaction, task_id: str, since: datetime, up_to_seq: int) -> Iterator[LogRow]:
-    """Yield the rows at or before a seq that were first seen at or after a moment, in reading order."""
-    after: Position | None = None
-    while True:
-        statement = (
-            _select_log(task_id, with_vanished=True)
-            .where(_columns.seq <= up_to_seq, _columns.first_seen_at >= since)
-            .order_by(*_ORDER)
-            .limit(_PAGE)
-        )
-        if after is not None:
-            statement = statement.where(_is_behind(after))
-        rows = [_from_row(row) for row in tx.connection.execute(statement)]
-        yield from rows
-        if len(rows) < _PAGE:
-            return
-        after = rows[-1].position
-
-
-def read_last_run_times(tx: Transaction) -> datetime | None:
-    """Return when the latest run that went well ended, or None."""
-    statement = select(func.max(sync_run.c.ended_at)).where(sync_run.c.status == "succeeded")
-    return tx.connection.execute(statement).scalar()
-
-
-def _select_log(task_id: str, *, with_vanished: bool) -> Select[Any]:
-    statement = select(task_event).where(_columns.task_id == task_id)
-    return statement if with_vanished else statement.where(_columns.vanished_at.is_(None))
+def count_up_to(tx: Transaction, task_id: str, place: Position) -> int:
+    """Return how many rows of a task stand at or before a place; nearly all are counted in an index alone."""
+    of_task = select(func.count()).select_from(task_event).where(_columns.task_id == task_id)
+    at_seq = of_task.where(_columns.seq == place[0], not_(_is_behind(place)))
+    return _count(tx, of_task.where(_columns.seq < place[0])) + _count(tx, at_seq)
 
 
 def _is_behind(place: Position) -> ColumnElement[bool]:

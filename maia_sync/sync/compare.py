@@ -13,7 +13,7 @@ import msgspec
 from maia_sync.model import PagePlan, StoredRow, Window
 from maia_sync.store import events as event_store
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
-from maia_sync.sync.identity import Question, RowName, decide, is_repetition, name_of, unmatched_events
+from maia_sync.sync.identity import Question, RowName, decide, is_repetition, name_of, plan_all_new, unmatched_events
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from maia_sync.model import Event, EventKey
     from maia_sync.store.database import Transaction
 
-_MARGIN = 100
+MARGIN = 100
 """Rows read beyond as many as the page has events: room for a few that upstream no longer serves."""
-_ENDLESS = 2**63 - 1
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +43,15 @@ def compare_page(
     run_id: int | None,
 ) -> Compared:
     """Decide what a page comes to; rows whose keys prove to be new are inserted on the way."""
-    window = event_store.read_window(tx, task_id, cursor_seq, len(events) + _MARGIN)
+    window = event_store.read_window(tx, task_id, cursor_seq, len(events) + MARGIN)
     if is_repetition(events, window):
         return Compared(plan=_repetition(events, window, cursor_seq), window=window, inserted=True)
-    unmatched = unmatched_events(events, window)
     question = Question(events=events, cursor_seq=cursor_seq, window=window, last_page=last_page)
+    unmatched = unmatched_events(events, window)
     window_keys = {(row.group_id, row.timestamp) for row in window.rows}
     if not any((event.group_id, event.timestamp) in window_keys for event in unmatched):
-        plan = decide(question, canonical_of_event)
+        plan = None if window.rows else plan_all_new(question)
+        plan = plan or decide(question, canonical_of_event)
         if event_store.insert_unless_stored(tx, task_id, plan.new, run_id):
             return Compared(plan=plan, window=window, inserted=True)
     plan = decide(look_up(tx, task_id, question, unmatched), canonical_of_event)
@@ -85,9 +85,8 @@ def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequen
     if question.window.next_seq is not None:
         behind = question.window.rows[-1].seq if question.window.rows else question.cursor_seq
         for key in found.next_ordinals:
-            more = event_store.read_rows_of_key_between(
-                tx, task_id, key, behind, _ENDLESS, 2 * len(question.events)
-            )
+            most = 2 * len(question.events)
+            more = event_store.read_rows_of_key_behind(tx, task_id, key, behind, most)
             rows.update((name_of(row), row) for row in more)
     for row in question.window.rows:
         rows.pop(name_of(row), None)
@@ -103,11 +102,9 @@ def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequen
 
 def _canonicals(tx: Transaction, task_id: str, rows: Sequence[StoredRow]) -> dict[RowName, bytes]:
     """Make the canonical digests of rows that carry none, from their stored payloads."""
-    canonicals: dict[RowName, bytes] = {}
-    for row in rows:
-        if row.canonical is None:
-            payload = event_store.read_payload(tx, task_id, row)
-            canonicals[name_of(row)] = canonical_of_payload(
-                payload.data, payload.extra, payload.timestamp_text
-            )
-    return canonicals
+    bare = [row for row in rows if row.canonical is None]
+    payloads = event_store.read_payloads(tx, task_id, bare)
+    return {
+        name: canonical_of_payload(payload.data, payload.extra, payload.timestamp_text)
+        for name, payload in payloads.items()
+    }

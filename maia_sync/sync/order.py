@@ -16,8 +16,8 @@ from maia_sync.model import NewRow, SeenRows, StoredRow, Window
 STEP = 2**20
 START = -(2**62)
 """The seq in front of every row: the cursor of a walk that begins at the log's start."""
-_OPEN_RUN_SHARE = 14
-"""A run that reaches the page's end may go on: it takes small steps, a 2^14th of the gap each."""
+_OPEN_RUN_SHARE = 16
+"""A run that reaches the page's end may go on: it takes a sixteenth of the gap and leaves the rest."""
 _FRONT_ROOM = 2**40
 """Room left behind an open run in front of the first row, for the pages of it that follow."""
 
@@ -68,7 +68,7 @@ def _between(lower: int, upper: int | None, count: int, *, open_run: bool) -> li
         highest = upper - (_FRONT_ROOM if open_run else 0)
         return [(highest - STEP * (count - at), 0) for at in range(count)]
     gap = upper - lower
-    step = max(1, gap >> _OPEN_RUN_SHARE if open_run else gap // (count + 1))
+    step = max(1, gap // (count * _OPEN_RUN_SHARE) if open_run else gap // (count + 1))
     room = (gap - 1) // step
     return [(lower + step * min(at + 1, room), max(0, at + 1 - room)) for at in range(count)]
 

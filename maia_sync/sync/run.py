@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
@@ -19,11 +18,13 @@ from maia_sync.errors import (
 )
 from maia_sync.model import RunReport, RunStarted, WalkReport
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
-from maia_sync.store.tasks import count_tasks, read_task_ids
+from maia_sync.store.tasks import count_tasks
+from maia_sync.sync.crew import task_ids_to_walk, work_through
 from maia_sync.sync.walk import Surroundings, Walk
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    import asyncio
+    from collections.abc import Sequence
     from datetime import datetime
 
     from maia_sync.maia.client import MaiaClient
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_IDS_AT_ONCE = 500
 _MOST_REPORTED = 100
 """Walks of each sort (failed, held, with news) that a report names; its totals count all."""
 
@@ -101,64 +101,26 @@ class Run:
             run_id=run_id,
             observers=self._observers,
         )
-        ids = self._next_ids()
-        turn = asyncio.Lock()
-        walkers = [
-            asyncio.create_task(self._walk_on(around, ids, turn))
-            for _ in range(self._settings.api.concurrency)
-        ]
-        waited: set[asyncio.Future[Any]] = {*walkers, stop}
+        return await work_through(
+            task_ids_to_walk(self._database, self._handover, self._task_ids),
+            partial(self._walk, around),
+            concurrency=self._settings.api.concurrency,
+            stop=stop,
+        )
+
+    async def _walk(self, around: Surroundings, task_id: str) -> bool:
+        """Walk one task; returns whether it makes sense to go on to another."""
+        walk = Walk(around, task_id, full=self._kind == "full")
         try:
-            while waited != {stop}:
-                done, waited = await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
-                if stop in done:
-                    return stop.result()
-                for walker in done:
-                    walker.result()  # raises what must end the run
-            return None
-        finally:
-            for walker in walkers:
-                walker.cancel()
-            await asyncio.gather(*walkers, return_exceptions=True)
-
-    async def _walk_on(self, around: Surroundings, ids: AsyncIterator[str], turn: asyncio.Lock) -> None:
-        """Take one task after another."""
-        while True:
-            async with turn:
-                task_id = await anext(ids, None)
-            if task_id is None or self._tally.is_outage(self._settings.api.concurrency):
-                return
-            walk = Walk(around, task_id, full=self._kind == "full")
-            try:
-                report = await walk.run()
-            except LeaseLost:
-                report = msgspec.structs.replace(walk.report, kind=None)
-            except GiveUpTask as error:
-                report = msgspec.structs.replace(
-                    walk.report, error=str(error), error_kind=type(error).__name__
-                )
-                self._tally.note_failure(error)
-            self._tally.add(report)
-            self._tell(report)
-
-    async def _next_ids(self) -> AsyncIterator[str]:
-        """Yield the ids to walk: those asked for, or every active task, never all at once."""
-        if self._task_ids:
-            for task_id in self._task_ids:
-                yield task_id
-            return
-        after: str | None = None
-        while True:
-            ids = await self._handover.run(partial(self._read_ids, after))
-            for task_id in ids:
-                yield task_id
-            if len(ids) < _IDS_AT_ONCE:
-                return
-            after = ids[-1]
-
-    def _read_ids(self, after: str | None) -> list[str]:
-        with self._database.transaction(write=False) as tx:
-            return read_task_ids(tx, ("active",), after=after, limit=_IDS_AT_ONCE)
+            report = await walk.run()
+        except LeaseLost:
+            report = msgspec.structs.replace(walk.report, kind=None)
+        except GiveUpTask as error:
+            report = failed_walk(walk.report, error)
+            self._tally.note_failure(error)
+        self._tally.add(report)
+        self._tell(report)
+        return not self._tally.is_outage(self._settings.api.concurrency)
 
     async def _close(
         self, run_id: int, started_at: datetime, *, error: str | None, interrupted_by: int | None = None
@@ -188,6 +150,11 @@ class Run:
     def _tell(self, observation: Observation) -> None:
         for observer in self._observers:
             observer(observation)
+
+
+def failed_walk(report: WalkReport, error: GiveUpTask) -> WalkReport:
+    """Return the report of a walk that this error ended."""
+    return msgspec.structs.replace(report, error=str(error), error_kind=type(error).__name__)
 
 
 class _Tally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -37,10 +38,11 @@ if TYPE_CHECKING:
 _MOST_EMPTY_PAGES = 100
 _MOST_IDLE_PAGES = 1000
 """Pages in a row that bring nothing and lead no further: more is a loop."""
-_LOG_START = Cursor(page_token=None, compare_seq=START)
+LOG_START = Cursor(page_token=None, compare_seq=START)
 
 
-class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
     """What every walk of a run shares."""
 
     settings: Settings
@@ -101,7 +103,7 @@ class Walk:
         written = await self._around.handover.run(partial(self._write, lease, position, page))
         self._tell(position, page, written)
         if written.position is not None:
-            self._guard.passed(position.cursor.page_token, page, written)
+            self._guard.passed(position.cursor.page_token, page, advanced=written.advanced)
         return written.position
 
     def _start(self) -> tuple[Lease | None, Position]:
@@ -110,7 +112,7 @@ class Walk:
         with around.database.transaction() as tx:
             lease = acquire_lease(tx, self._task_id, around.worker, around.settings.schedule.lease)
             stored = read_checkpoint(tx, self._task_id) if lease is not None else None
-            checkpoint = stored or Checkpoint(cursor=_LOG_START)
+            checkpoint = stored or Checkpoint(cursor=LOG_START)
             return lease, first_position(tx, checkpoint, full=self._full)
 
     def _from_the_start(self, position: Position, refusal: TokenRefused) -> Position:
@@ -123,8 +125,8 @@ class Walk:
         kind = "reconcile" if position.kind == "reconcile" else "both"
         self.report = msgspec.structs.replace(self.report, kind=kind)
         started_at = self._around.database.clock.now()
-        reconcile = Reconcile(cursor=_LOG_START, started_at=started_at)
-        return msgspec.structs.replace(position, kind=kind, cursor=_LOG_START, reconcile=reconcile)
+        reconcile = Reconcile(cursor=LOG_START, started_at=started_at)
+        return msgspec.structs.replace(position, kind=kind, cursor=LOG_START, reconcile=reconcile)
 
     async def _fetched(self, page_token: str | None) -> Page:
         """Return the page, which may have been fetched ahead."""
@@ -144,7 +146,7 @@ class Walk:
     def _require_oldest_first(self, position: Position, page: Page) -> None:
         """Refuse a newest-first log while its order can still show: before its end was ever reached."""
         order = self._around.settings.api.order
-        early = position.checkpoint.end_reached_at is None or position.cursor == _LOG_START
+        early = position.checkpoint.end_reached_at is None or position.cursor == LOG_START
         if order == "newest-first" or (order == "auto" and early and shows_newest_first(page.events)):
             raise LogNewestFirst(
                 "this log runs newest-first, which this version cannot copy completely, so none of it is read"
@@ -216,7 +218,7 @@ def first_position(tx: Transaction, checkpoint: Checkpoint, *, full: bool) -> Po
     """
     reconcile = checkpoint.reconcile
     if full and reconcile is None:
-        reconcile = Reconcile(cursor=_LOG_START, started_at=tx.now)
+        reconcile = Reconcile(cursor=LOG_START, started_at=tx.now)
     if reconcile is not None and reconcile.cursor == checkpoint.cursor:
         return Position(kind="both", cursor=checkpoint.cursor, checkpoint=checkpoint, reconcile=reconcile)
     if full and reconcile is not None:
@@ -238,10 +240,10 @@ class LoopGuard:
         self._empty = 0
         self._idle = 0
 
-    def passed(self, own_token: str | None, page: Page, written: PageWritten) -> None:
+    def passed(self, own_token: str | None, page: Page, *, advanced: bool) -> None:
         """Note one page that was not the last, and the token that fetched it. Raises LogLoops."""
         self._empty = 0 if page.element_count else self._empty + 1
-        self._idle = 0 if written.advanced else self._idle + 1
+        self._idle = 0 if advanced else self._idle + 1
         if self._empty > _MOST_EMPTY_PAGES:
             raise LogLoops(f"the API served more than {_MOST_EMPTY_PAGES} empty pages in a row")
         if self._idle > _MOST_IDLE_PAGES:

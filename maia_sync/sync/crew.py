@@ -1,0 +1,77 @@
+"""How are many tasks worked on, a few at a time, until none is left or somebody says stop?"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from maia_sync.store.tasks import read_task_ids
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from maia_sync.store.database import Database
+    from maia_sync.sync.handover import Handover
+
+_IDS_AT_ONCE = 500
+
+
+async def task_ids_to_walk(
+    database: Database, handover: Handover, asked_for: Sequence[str]
+) -> AsyncIterator[str]:
+    """Yield the ids asked for or, if none were, every active task's: never all at once in memory."""
+    if asked_for:
+        for task_id in asked_for:
+            yield task_id
+        return
+    after: str | None = None
+    while True:
+        ids = await handover.run(partial(_read_ids, database, after))
+        for task_id in ids:
+            yield task_id
+        if len(ids) < _IDS_AT_ONCE:
+            return
+        after = ids[-1]
+
+
+def _read_ids(database: Database, after: str | None) -> list[str]:
+    with database.transaction(write=False) as tx:
+        return read_task_ids(tx, ("active",), after=after, limit=_IDS_AT_ONCE)
+
+
+async def work_through(
+    ids: AsyncIterator[str],
+    work: Callable[[str], Awaitable[bool]],
+    *,
+    concurrency: int,
+    stop: asyncio.Future[int],
+) -> int | None:
+    """Do the work for each id, `concurrency` at a time; work that returns False ends its worker.
+
+    Returns the signal's number that `stop` was given, or None at the end; then every worker has
+    ended. What a piece of work raises ends the others and is raised here.
+    """
+    turn = asyncio.Lock()
+
+    async def worker() -> None:
+        while True:
+            async with turn:
+                task_id = await anext(ids, None)
+            if task_id is None or not await work(task_id):
+                return
+
+    workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
+    waiting: set[asyncio.Future[Any]] = {*workers, stop}
+    try:
+        while waiting != {stop}:
+            done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if stop in done:
+                return stop.result()
+            for ended in done:
+                ended.result()
+        return None
+    finally:
+        for each in workers:
+            each.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)

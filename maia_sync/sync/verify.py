@@ -1,0 +1,243 @@
+"""Does the copy equal upstream? A reconcile that only compares: no lease, no write.
+
+Stored payloads are read and hashed anew, so a row that was altered behind maia-sync's back is a
+difference too. Memory holds a page and its window of rows, ranges of seq, and the first thousand
+differences.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from maia_sync.errors import GiveUpTask, OperatorMustAct
+from maia_sync.maia.element import digest_of
+from maia_sync.maia.timestamp import NOWHERE, read_instant
+from maia_sync.model import (
+    Cursor,
+    Difference,
+    PagePlan,
+    RunStarted,
+    SeenRows,
+    StoredRow,
+    VerifyReport,
+    WalkReport,
+    Window,
+)
+from maia_sync.store import events as event_store
+from maia_sync.store.quarantined import is_quarantined
+from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
+from maia_sync.sync.compare import MARGIN, look_up
+from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
+from maia_sync.sync.order import START, add_seen
+from maia_sync.sync.run import failed_walk
+from maia_sync.sync.walk import LoopGuard
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Sequence
+
+    from maia_sync.maia.client import MaiaClient
+    from maia_sync.model import DifferenceKind, Event, Observer, Page
+    from maia_sync.store.database import Database, Transaction
+    from maia_sync.sync.handover import Handover
+
+MOST_LISTED = 1000
+
+
+class Verification:
+    """One comparison of tasks with upstream; `run()` once."""
+
+    def __init__(
+        self, *, client: MaiaClient, database: Database, handover: Handover, observers: Sequence[Observer]
+    ) -> None:
+        self._client = client
+        self._database = database
+        self._handover = handover
+        self._observers = observers
+        self._differences: list[Difference] = []
+        self._difference_count = 0
+        self._tasks = self._pages = self._events = 0
+        self._failed: list[WalkReport] = []
+
+    async def run(
+        self, task_ids: Sequence[str], *, concurrency: int, stop: asyncio.Future[int]
+    ) -> VerifyReport:
+        """Compare the given tasks, or every active one. Raises OperatorMustAct."""
+        self._tell(RunStarted(run_id=0, kind="verify", tasks=len(task_ids)))
+        stopped = await work_through(
+            task_ids_to_walk(self._database, self._handover, task_ids),
+            self._verify,
+            concurrency=concurrency,
+            stop=stop,
+        )
+        return VerifyReport(
+            tasks=self._tasks,
+            failed=tuple(self._failed),
+            pages=self._pages,
+            requests=self._client.requests,
+            events=self._events,
+            difference_count=self._difference_count,
+            differences=tuple(self._differences),
+            interrupted_by=stopped,
+        )
+
+    async def _verify(self, task_id: str) -> bool:
+        report = WalkReport(task_id=task_id, kind="reconcile")
+        try:
+            pages = await self._compare_log(task_id)
+            report = msgspec.structs.replace(report, pages=pages)
+        except OperatorMustAct:
+            raise
+        except GiveUpTask as error:
+            report = failed_walk(report, error)
+            self._failed.append(report)
+        self._tasks += 1
+        self._tell(report)
+        return True
+
+    async def _compare_log(self, task_id: str) -> int:
+        """Walk one log from its start and compare each page; returns how many there were."""
+        cursor = Cursor(page_token=None, compare_seq=START)
+        seen = SeenRows()
+        guard = LoopGuard()
+        pages = 0
+        while True:
+            page = await self._client.fetch_page(task_id, cursor.page_token)
+            pages += 1
+            compared = await self._handover.run(partial(self._compare, task_id, cursor, seen, page, pages))
+            advanced = compared.brought and (compared.seen != seen or bool(compared.differences))
+            seen = compared.seen
+            self._note(compared.differences)
+            self._pages += 1
+            self._events += page.element_count
+            if page.next_token is None or (page.next_token == cursor.page_token and not advanced):
+                break
+            guard.passed(cursor.page_token, page, advanced=advanced)
+            cursor = Cursor(page_token=page.next_token, compare_seq=compared.top_seq)
+        count, listed = await self._handover.run(partial(self._not_served, task_id, seen))
+        self._note(listed)
+        self._difference_count += count - len(listed)
+        return pages
+
+    def _compare(self, task_id: str, cursor: Cursor, seen: SeenRows, page: Page, number: int) -> _Compared:
+        with self._database.transaction(write=False) as tx:
+            window = event_store.read_window(tx, task_id, cursor.compare_seq, len(page.events) + MARGIN)
+            window = msgspec.structs.replace(window, rows=_as_stored(tx, task_id, window.rows)[0])
+            plan = _plan(tx, task_id, page, cursor, window)
+            lost = [element for element in page.quarantined if not is_quarantined(tx, task_id, element)]
+        tell = partial(_difference, task_id, number)
+        return _Compared(
+            top_seq=max([cursor.compare_seq, *(row.seq for row in plan.matched)]),
+            seen=add_seen(seen, cursor.compare_seq, window, plan.matched, []),
+            brought=bool(plan.matched or plan.new),
+            differences=[
+                *(tell("not stored", row.event, None) for row in plan.new),
+                *(tell("stored otherwise", change.event, change.row.ordinal) for change in plan.changed),
+                *(_marked(task_id, number, row) for row in plan.returned),
+                *(tell("not quarantined", None, None) for _ in lost),
+            ],
+        )
+
+    def _not_served(self, task_id: str, seen: SeenRows) -> tuple[int, list[Difference]]:
+        with self._database.transaction(write=False) as tx:
+            count = event_store.count_unseen(tx, task_id, seen)
+            listed = event_store.read_unseen(tx, task_id, seen, limit=MOST_LISTED)
+        return count, [
+            Difference(
+                task_id=task_id,
+                kind="not served",
+                group_id=row.group_id,
+                timestamp_text=row.timestamp_text,
+                ordinal=row.ordinal,
+                page=None,
+            )
+            for row in listed
+        ]
+
+    def _note(self, differences: Sequence[Difference]) -> None:
+        self._difference_count += len(differences)
+        self._differences += differences[: MOST_LISTED - len(self._differences)]
+
+    def _tell(self, observation: RunStarted | WalkReport) -> None:
+        for observer in self._observers:
+            observer(observation)
+
+
+class _Compared(msgspec.Struct, frozen=True, kw_only=True):
+    top_seq: int
+    seen: SeenRows
+    brought: bool
+    """The page served an event that is stored, or one that is not and would be."""
+    differences: list[Difference]
+
+
+def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Window) -> PagePlan:
+    """Decide what the page would come to against payloads as they are stored, hashed anew."""
+    question = Question(
+        events=page.events,
+        cursor_seq=cursor.compare_seq,
+        window=window,
+        last_page=page.next_token is None,
+    )
+    unmatched = unmatched_events(page.events, window)
+    if unmatched:
+        question = look_up(tx, task_id, question, unmatched)
+        looked_up, canonicals = _as_stored(tx, task_id, question.looked_up)
+        question = msgspec.structs.replace(
+            question, looked_up=looked_up, canonicals={**question.canonicals, **canonicals}
+        )
+    return decide(question, canonical_of_event)
+
+
+def _as_stored(
+    tx: Transaction, task_id: str, rows: Sequence[StoredRow]
+) -> tuple[list[StoredRow], dict[RowName, bytes]]:
+    """Replace what rows say of their payloads by what the payloads say themselves."""
+    payloads = event_store.read_payloads(tx, task_id, rows)
+    honest: list[StoredRow] = []
+    canonicals: dict[RowName, bytes] = {}
+    for row in rows:
+        payload = payloads[name_of(row)]
+        instant = NOWHERE if payload.timestamp_text is None else read_instant(payload.timestamp_text)
+        data = None if payload.data is None else payload.data.encode()
+        digest = digest_of(data, payload.extra, instant)
+        honest.append(msgspec.structs.replace(row, digest=digest, canonical=None))
+        if row.canonical is not None or digest != row.digest:
+            canonicals[name_of(row)] = _canonical(payload)
+    return honest, canonicals
+
+
+def _canonical(payload: event_store.Payload) -> bytes:
+    """Return the canonical digest of a stored payload, or one that equals nothing if it is no JSON."""
+    try:
+        return canonical_of_payload(payload.data, payload.extra, payload.timestamp_text)
+    except ValueError:
+        return b""
+
+
+def _difference(
+    task_id: str, page: int, kind: DifferenceKind, event: Event | None, ordinal: int | None
+) -> Difference:
+    return Difference(
+        task_id=task_id,
+        kind=kind,
+        group_id=event.group_id if event else None,
+        timestamp_text=event.timestamp_text if event else None,
+        ordinal=ordinal,
+        page=page,
+    )
+
+
+def _marked(task_id: str, page: int, row: StoredRow) -> Difference:
+    return Difference(
+        task_id=task_id,
+        kind="marked vanished",
+        group_id=row.group_id,
+        timestamp_text=None,
+        ordinal=row.ordinal,
+        page=page,
+    )

@@ -1,0 +1,104 @@
+"""What does this work cost at least? The shortest honest script: no checkpoint, no identity, no retry.
+
+asyncio + httpx, msgspec with raw payloads, one executemany (SQLite) or COPY (PostgreSQL) a page,
+eight tasks at a time. Its table has the plain text key that such a script would have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+from collections.abc import Callable
+
+import httpx
+import msgspec
+
+from tests.benchmarks.child import Job, ready, report
+
+TABLE = """CREATE TABLE task_event (task_id text, group_id text, "timestamp" text, data {json},
+PRIMARY KEY (task_id, group_id, "timestamp")){options}"""
+Rows = list[tuple[str, str | None, str | None, str]]
+
+
+class Event(msgspec.Struct, gc=False):
+    data: msgspec.Raw
+    groupId: str | None = None  # noqa: N815 - the contract's spelling
+    timestamp: str | None = None
+
+
+class Page(msgspec.Struct):
+    results: list[Event]
+    more: str | None = None
+
+
+decode = msgspec.json.Decoder(Page).decode
+
+
+def open_sqlite(path: str) -> Callable[[Rows], None]:
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(TABLE.format(json="text", options=""))
+
+    def write(rows: Rows) -> None:
+        with connection:
+            connection.executemany("INSERT INTO task_event VALUES (?, ?, ?, ?)", rows)
+
+    return write
+
+
+def open_postgresql(url: str) -> Callable[[Rows], None]:
+    import psycopg  # noqa: PLC0415 - a run on SQLite does not pay for it
+
+    connection = psycopg.connect(url)
+    connection.execute(TABLE.format(json="json", options=""))
+    connection.commit()
+
+    def write(rows: Rows) -> None:
+        with connection.cursor() as cursor, cursor.copy("COPY task_event FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row(row)
+        connection.commit()
+
+    return write
+
+
+async def walk(client: httpx.AsyncClient, job: Job, task_id: str, write: Callable[[Rows], None]) -> int:
+    url = f"{job.base_url}/v1/ai/agents/tasks/{task_id}/messages"
+    params: dict[str, str | int] = {"limit": job.work.page_size}
+    count = 0
+    while True:
+        response = await client.get(url, params=params)
+        page = decode(response.content)
+        rows = [(task_id, event.groupId, event.timestamp, bytes(event.data).decode()) for event in page.results]
+        if not job.idle:
+            write(rows)
+        count += len(rows)
+        if page.more is None:
+            return count
+        params["paginationToken"] = page.more
+
+
+async def run(job: Job, write: Callable[[Rows], None]) -> int:
+    ids = iter(job.work.task_ids)
+    counts = []
+
+    async def walk_on(client: httpx.AsyncClient) -> None:
+        for task_id in ids:
+            counts.append(await walk(client, job, task_id, write))
+
+    async with httpx.AsyncClient(headers={"Authorization": "Bearer floor"}) as client:
+        await asyncio.gather(*(walk_on(client) for _ in range(8)))
+    return sum(counts)
+
+
+def main() -> None:
+    job = msgspec.json.decode(sys.argv[1], type=Job)
+    write = open_sqlite(job.database) if job.dialect == "sqlite" else open_postgresql(job.database)
+    ready()
+    report(asyncio.run(run(job, write)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What does maia-sync itself cost for the work? Its own `App.sync`, as the CLI calls it."""
+
+from __future__ import annotations
+
+import cProfile
+import sys
+from typing import TYPE_CHECKING, Self
+
+import msgspec
+
+import maia_sync.app
+from maia_sync.app import open_app
+from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
+from maia_sync.store.migrations import upgrade
+from maia_sync.store.tasks import upsert_tasks
+from maia_sync.sync.handover import InlineHandover
+from tests.benchmarks.child import Job, ready, report
+
+if TYPE_CHECKING:
+    from maia_sync.app import App
+    from maia_sync.model import RunReport
+
+
+def open_subject(job: Job) -> App:
+    """Connect maia-sync to the job's server and database."""
+    settings = Settings(
+        api=ApiSettings(base_url=job.base_url, page_size=job.work.page_size, concurrency=8),
+        auth=AuthSettings(token=Secret("subject")),
+        database=DatabaseSettings(url=job.database),
+    )
+    return open_app(settings)
+
+
+def prepare(job: Job) -> None:
+    """Make the tables and track the tasks: outside of what is measured."""
+    with open_subject(job) as app:
+        upgrade(app.database)
+        with app.database.transaction() as tx:
+            upsert_tasks(tx, job.work.task_ids)
+
+
+class _InlineHandover(InlineHandover):
+    """Takes the place of the threads: cProfile sees one thread only."""
+
+    def __init__(self, threads: int) -> None:
+        pass
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def profiled(app: App, path: str) -> RunReport:
+    """Sync in one thread under cProfile."""
+    maia_sync.app.ThreadHandover = _InlineHandover  # type: ignore[assignment, misc]
+    with cProfile.Profile() as profile:
+        done = app.sync()
+    profile.dump_stats(path)
+    return done
+
+
+def main() -> None:
+    """Do the job and tell what it took."""
+    job = msgspec.json.decode(sys.argv[1], type=Job)
+    with open_subject(job) as app:
+        ready()
+        done = app.sync() if job.profile is None else profiled(app, job.profile)
+    assert done.status == "succeeded", done.error
+    report(done.new + done.unchanged)
+
+
+if __name__ == "__main__":
+    main()
