@@ -6,7 +6,7 @@ replace it, and can refuse to replace any other file.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from sqlalchemy import func, select
 
@@ -80,11 +80,11 @@ LIMIT 5""",
 SELECT json_extract(data, '$.toolName') AS tool,
        count(*) AS calls,
        sum(json_extract(data, '$.status') = 'failed') AS failed,
-       round(avg(json_extract(data, '$.status') = 'failed') * 100, 1) AS percent
+       round(100 * avg(json_extract(data, '$.status') = 'failed'), 1) AS pct
 FROM task_event
 WHERE json_extract(data, '$.type') = 'toolResult'
 GROUP BY tool
-ORDER BY percent DESC""",
+ORDER BY pct DESC""",
     ),
     Question(
         "How many tokens did each task use?",
@@ -130,12 +130,12 @@ class Demo:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.replaced = _make_room(path)
+        self.replaced = make_room(path)
         self.world = make_world(_SEED, len(LABELS), EVENTS_PER_TASK, latency=_LATENCY)
         self.task_ids = list(self.world.logs)
         self._server = SandboxServer(self.world)
 
-    def __enter__(self) -> Demo:
+    def __enter__(self) -> Self:
         self._server.start()
         self.url = self._server.url
         try:
@@ -215,18 +215,19 @@ class Demo:
             return Answer(list(result.keys()), [tuple(row) for row in result])
 
 
-def _make_room(path: Path) -> bool:
+def make_room(path: Path) -> bool:
     """Remove what an earlier demo left; True if there was something. Raises UsageError for any other file."""
     if not path.exists():
         return False
-    if not _is_from_demo(path):
+    if not is_from_demo(path):
         raise UsageError(f"{path} was not made by the demo, so it stays: move it away, or use --keep DIR")
     for name in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
         name.unlink(missing_ok=True)
     return True
 
 
-def _is_from_demo(path: Path) -> bool:
+def is_from_demo(path: Path) -> bool:
+    """Tell whether a file bears the mark of the demo's database."""
     try:
         with path.open("rb") as file:
             head = file.read(100)

@@ -6,7 +6,8 @@ The tree is branched by the caller's next step, not by the place where the error
     ├── RetryLater                     exit 1   may pass by itself: wait, ask again
     │   ├── UpstreamBusy                        429 or 503, with the wait it asked for
     │   ├── UpstreamFault                       500, 502, 504 or another 5xx
-    │   ├── UpstreamSilent                      no connection, a broken one, a timeout
+    │   ├── UpstreamSilent                      no whole answer: a broken connection, a timeout
+    │   │   └── NotConnected                    no connection could be made at all
     │   └── BrokenPage                          a 200 whose body is not a page
     ├── GiveUpTask                     exit 1   this task fails in this run, the others go on
     │   ├── TaskForbidden                       403
@@ -75,6 +76,10 @@ class UpstreamFault(RetryLater):
 
 class UpstreamSilent(RetryLater):
     """No whole answer came: no connection, a broken one, or a timeout."""
+
+
+class NotConnected(UpstreamSilent):
+    """No connection could be made, so no task is to blame."""
 
 
 class BrokenPage(RetryLater):

@@ -291,5 +291,7 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     matched: list[StoredRow]
     """Every stored row that this page served, changed ones included."""
     unchanged: int
+    undecided: bool = False
+    """It takes the page behind this one to tell changes at its end from new events there."""
     top_seq: int
     """The highest seq met so far in the walk: the next page is compared from here."""

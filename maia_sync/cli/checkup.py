@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from maia_sync.cli.durations import show_duration
+from maia_sync.cli.escaping import one_line
 from maia_sync.cli.failure import exit_code_of, sentences_of
 from maia_sync.config import config_path, load_settings
 from maia_sync.errors import (
@@ -103,21 +104,13 @@ def check_database(app: App) -> Iterator[Finding]:
     yield from _check_space(app.settings.database.sqlite_path)
 
 
-class _UndoneError(Exception):
-    """Ends a trial transaction without a trace."""
-
-
 def _try_to_write(app: App) -> None:
     from sqlalchemy import delete, false
 
     from maia_sync.store.schema import task
 
-    try:
-        with app.database.transaction() as tx:
-            tx.connection.execute(delete(task).where(false()))
-            raise _UndoneError
-    except _UndoneError:
-        return
+    with app.database.transaction() as tx:
+        tx.connection.execute(delete(task).where(false()))
 
 
 def _check_journal(app: App) -> Iterator[Finding]:
@@ -219,4 +212,4 @@ def _problem(check: str, found: str, mend: str, exit_code: int) -> Finding:
 
 
 def _failed(check: str, error: MaiaSyncError, mend: str, exit_code: int) -> Finding:
-    return _problem(check, "; ".join(sentences_of(error)), mend, exit_code)
+    return _problem(check, one_line(str(error)), mend, exit_code)

@@ -7,7 +7,8 @@ import typer
 
 from maia_sync.cli.durations import show_duration
 from maia_sync.cli.sandbox_verb import require_sandbox
-from maia_sync.cli.screen import flush, print_heading, print_table, say
+from maia_sync.cli.screen import flush, print_heading, say
+from maia_sync.cli.tables import make_table, print_table
 from maia_sync.errors import EXIT_DIFFERENCE, EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
@@ -37,7 +38,10 @@ def demo(
         Path, typer.Option(metavar="DIR", help="The folder that the demo's database is made in.")
     ] = Path(),
 ) -> int:
-    """Play the whole story offline: sync, sync again, find changes, ask SQL."""
+    """Play the whole story offline, in a few seconds.
+
+    Starts the sandbox, syncs it into a database, syncs again, finds changes, asks SQL.
+    """
     require_sandbox()
     from maia_sync.demo import FILE_NAME, Demo
 
@@ -88,7 +92,8 @@ def _set_the_scene(played: "Demo") -> None:
     from maia_sync.demo import EVENTS_PER_TASK
 
     number = len(played.task_ids)
-    _step(1, "A stand-in for the Maia API, a database, and tasks to track.", "maia-sync init && maia-sync track ID...")
+    title = "A stand-in for the Maia API, a database, and tasks to track."
+    _step(1, title, "maia-sync init && maia-sync track ID...")
     played.track()
     replaced = " (it replaces an earlier demo's)" if played.replaced else ""
     say(f"   The sandbox serves {number} tasks with {EVENTS_PER_TASK:,} events each at {played.url}.")
@@ -154,7 +159,7 @@ def _ask(played: "Demo") -> None:
     for question in QUESTIONS:
         say(f"\n   {question.title}\n")
         for line in question.sql.split("\n"):
-            say(f"     {line}")
+            say(f"    {line}")
         say()
         _print_answer(played.ask(question))
 
@@ -166,7 +171,7 @@ def _print_answer(answer: "Answer") -> None:
         for name, value in zip(answer.columns, answer.rows[0], strict=True)
         if isinstance(value, int | float)
     ]
-    print_table(answer.columns, rows, numbers=numbers, indent=5)
+    print_table(make_table(answer.columns, rows, numbers=numbers), indent=4)
 
 
 def _shown(value: object) -> object:

@@ -20,7 +20,10 @@ def register(cli: typer.Typer) -> None:
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> int:
-    """Check config, credentials, database, API and clock; say how to mend what is wrong."""
+    """Say what is wrong with the set-up, and how to mend it.
+
+    Looks at the configuration, the credentials, the database, the API and the clock.
+    """
     from maia_sync.cli.checkup import worst_exit_code
 
     findings = _findings(invocation_of(context))

@@ -1,8 +1,8 @@
-"""How is foreign text shown without a terminal obeying it? Control characters as visible escapes.
+r"""How is foreign text shown without a terminal obeying it? Control characters as visible escapes.
 
 Payloads, labels and error texts come from elsewhere. A terminal would act on an escape sequence in
 them, and a bidirectional override would show other words than are stored. Each such character is
-shown as `\\uXXXX`, which is also how JSON spells it, so that JSON text stays the same value.
+shown as `\uXXXX`, which is also how JSON spells it, so that JSON text stays the same value.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def one_line(text: str) -> str:
-    """Return the text as one harmless line; line breaks and tabs are shown as \\n and \\t."""
+    r"""Return the text as one harmless line; line breaks and tabs are shown as \n and \t."""
     return _ON_ONE_LINE.sub(_escape, text)
 
 

@@ -30,9 +30,9 @@ def human_line(row: LogRow, width: int) -> str:
     marks = ("[vanished] " if row.vanished_at is not None else "") + (
         f"[revision {row.revision}] " if row.revision else ""
     )
-    moment = _moment(row)
-    line = f"{moment:<19}  {row.group_id[:_GROUP_SHORT] or '-':<{_GROUP_SHORT}}  {gist.kind:<{_TYPE_WIDTH}}  {marks}{gist.excerpt}"
-    return _cut(one_line(line), width)
+    group = row.group_id[:_GROUP_SHORT] or "-"
+    head = f"{_moment(row):<19}  {group:<{_GROUP_SHORT}}  {gist.kind:<{_TYPE_WIDTH}}  "
+    return _cut(one_line(head + marks + gist.excerpt), width)
 
 
 def _moment(row: LogRow) -> str:
@@ -93,7 +93,7 @@ def json_object(row: LogRow) -> str:
         "vanished_at": _iso(row.vanished_at),
         "run_id": row.run_id,
     }
-    members = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
+    members = [f'"{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in plain.items()]
     members.append(f'"extra": {"null" if row.extra is None else row.extra}')
     if row.data is not None:
         members.append(f'"data": {row.data}')

@@ -39,16 +39,23 @@ def register(cli: typer.Typer) -> None:
 
 def events(
     context: typer.Context,
+    *,
     task_id: Annotated[str, typer.Argument(metavar="ID", help="A task id (UUID).")],
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing new events until interrupted.")] = False,
-    raw: Annotated[bool, typer.Option("--raw", help="Print each event's data exactly as it came, nothing else.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on printing new events until interrupted.")
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Print each event's data exactly as it came, nothing else.")
+    ] = False,
     limit: Annotated[
         int | None, typer.Option("--limit", "-n", min=0, metavar="N", help="Only the newest N, oldest first.")
     ] = None,
     everything: Annotated[
-        bool, typer.Option("--all", help="With --raw: also print what has vanished upstream; otherwise it is shown, marked.")
+        bool, typer.Option("--all", help="With --raw: also what has vanished upstream (else marked).")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array; an event without data has no \"data\".")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help='Print one JSON array; an event without data has no "data".')
+    ] = False,
 ) -> None:
     """Print a task's log as it is stored."""
     if as_json and (follow or raw):
@@ -101,6 +108,7 @@ class LinePrinter:
         self._width = shutil.get_terminal_size().columns if on_terminal else _PIPED_WIDTH
 
     def __call__(self, row: "LogRow") -> None:
+        """Print one event."""
         from maia_sync.cli.event_lines import human_line
 
         sys.stdout.write(human_line(row, self._width) + "\n")
@@ -113,6 +121,7 @@ class RawPrinter:
     """The stored text of `data`, to the letter; an event without data prints nothing."""
 
     def __call__(self, row: "LogRow") -> None:
+        """Print one event."""
         if row.data is not None:
             write_text(row.data + "\n")
 
@@ -127,6 +136,7 @@ class JsonPrinter:
         self._between = "[\n"
 
     def __call__(self, row: "LogRow") -> None:
+        """Print one event."""
         from maia_sync.cli.event_lines import json_object
 
         write_text(self._between + json_object(row))

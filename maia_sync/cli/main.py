@@ -46,7 +46,9 @@ def global_options(
     context: typer.Context,
     config: Annotated[
         Path | None,
-        typer.Option("--config", metavar="PATH", help="The configuration, instead of $MAIA_SYNC_CONFIG or ./config.toml."),
+        typer.Option(
+            "--config", metavar="PATH", help="The configuration; else $MAIA_SYNC_CONFIG, else ./config.toml."
+        ),
     ] = None,
     traceback: Annotated[bool, typer.Option("--traceback", hidden=True)] = False,
     _version: Annotated[
@@ -59,7 +61,8 @@ def global_options(
     require_verb(context)
 
 
-for _verbs in (setup_verbs, task_verbs, sync_verbs, status_verb, events_verb, doctor_verb, sandbox_verb, demo_verb):
+_VERBS = (setup_verbs, task_verbs, sync_verbs, status_verb, events_verb, doctor_verb, sandbox_verb, demo_verb)
+for _verbs in _VERBS:
     _verbs.register(cli)
 
 

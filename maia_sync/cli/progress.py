@@ -40,8 +40,7 @@ def _progress() -> Progress:
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
         TextColumn("tasks"),
-        TextColumn("{task.fields[events]:>9,} events", justify="right"),
-        TextColumn("{task.fields[rate]}", justify="right"),
+        TextColumn("{task.fields[events]}", justify="right"),
         console=console(stderr=True),
         expand=True,
     )
@@ -58,12 +57,13 @@ class Bar:
     def __call__(self, seen: Observation) -> None:
         """Take one observation in."""
         if isinstance(seen, RunStarted):
-            self._task = self._progress.add_task(_WHAT[seen.kind], total=seen.tasks, events=0, rate="")
+            total = seen.tasks if seen.tasks or seen.kind != "verify" else None
+            self._task = self._progress.add_task(_WHAT[seen.kind], total=total, events="")
         elif self._task is None:
             return
         elif isinstance(seen, PageApplied):
             self._events += seen.new + seen.changed + seen.unchanged + seen.quarantined
-            self._progress.update(self._task, events=self._events, rate=self._rate())
+            self._progress.update(self._task, events=f"{self._events:>9,} events  {self._rate():>9}")
         elif isinstance(seen, WalkReport):
             if seen.error is not None:
                 self._progress.console.print(_failure(seen), soft_wrap=True)
@@ -71,7 +71,7 @@ class Bar:
 
     def _rate(self) -> str:
         elapsed = self._progress.tasks[self._task].elapsed or 0.0
-        return f"{self._events / elapsed:>7,.0f}/s" if elapsed >= 0.1 else ""
+        return f"{self._events / elapsed:,.0f}/s" if elapsed >= 0.1 else ""
 
 
 class Lines:
@@ -84,13 +84,14 @@ class Lines:
     def __call__(self, seen: Observation) -> None:
         """Take one observation in."""
         if isinstance(seen, RunStarted):
-            begun = f"{_WHAT[seen.kind]} {counted(seen.tasks, 'task')}"
+            begun = f"{_WHAT[seen.kind]} {counted(seen.tasks, 'task') if seen.tasks else 'tasks'}"
             self._write("info", begun, run_id=seen.run_id, kind=seen.kind, tasks=seen.tasks)
         elif isinstance(seen, WalkReport) and seen.error is not None:
             self._write("warning", _failure(seen), task_id=seen.task_id, error_kind=seen.error_kind)
         elif isinstance(seen, RunReport):
             ended = f"The run has {seen.status}: {seen.new} new events, {seen.failed} tasks failed"
-            self._write("info", ended, run_id=seen.run_id, status=seen.status, new=seen.new, failed=seen.failed)
+            fields = {"status": seen.status, "new": seen.new, "failed": seen.failed}
+            self._write("info", ended, run_id=seen.run_id, **fields)
 
     def _write(self, level: str, sentence: str, **fields: object) -> None:
         levels = ("debug", "info", "warning", "error")

@@ -45,9 +45,7 @@ class LogReader:
     def skip_to_newest(self, number: int) -> None:
         """Begin with the newest `number` rows."""
         with self._database.transaction(write=False) as tx:
-            self._after = find_start_of_newest(
-                tx, self._task_id, number, with_vanished=self._with_vanished
-            )
+            self._after = find_start_of_newest(tx, self._task_id, number, with_vanished=self._with_vanished)
             if self._after is not None:
                 self._counted = count_up_to(tx, self._task_id, self._after)
 

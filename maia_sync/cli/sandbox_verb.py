@@ -23,12 +23,17 @@ def register(cli: typer.Typer) -> None:
 
 
 def sandbox(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")] = 8322,
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="The port on 127.0.0.1; 0 takes a free one.")
+    ] = 8322,
     tasks: Annotated[int, typer.Option(min=1, max=10_000, help="How many tasks there are.")] = 5,
     events: Annotated[int, typer.Option(min=0, max=1_000_000, help="How many events each log has.")] = 200,
     seed: Annotated[int, typer.Option(help="The same seed makes the same logs.")] = 1,
     order: Annotated[str, typer.Option(metavar="O", help="oldest-first or newest-first.")] = "oldest-first",
-    grow: Annotated[float | None, typer.Option(metavar="SECONDS", min=0.01, help="Add an event to a log this often.")] = None,
+    grow: Annotated[
+        float | None, typer.Option(metavar="SECONDS", min=0.01, help="Add an event to a log this often.")
+    ] = None,
 ) -> None:
     """Serve a stand-in for the Maia API on this machine until Ctrl-C."""
     require_sandbox()

@@ -5,16 +5,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from maia_sync.cli.escaping import lines, one_line
+from maia_sync.cli.escaping import lines
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from rich.console import Console
-    from rich.table import Table
-
-_PIPED_WIDTH = 200
-"""Columns of a table that goes to a file or a pipe: wide enough to cut nothing short of an error text."""
 
 
 def say(text: str = "") -> None:
@@ -67,30 +63,4 @@ def console(*, stderr: bool = False) -> Console:
     """Return a console that takes every text for what it is: no markup, no highlighting, no emoji."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else _PIPED_WIDTH
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False, soft_wrap=False)
-
-
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = ()) -> Table:
-    """Return a plain table; the columns in `numbers` are aligned to the right."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        right = column in numbers
-        made.add_column(column, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(one_line("" if value is None else str(value))) for value in row))
-    return made
-
-
-def print_table(
-    columns: Sequence[str], rows: Iterable[Sequence[object]], *, numbers: Sequence[str] = (), indent: int = 0
-) -> None:
-    """Print a plain table to stdout."""
-    from rich.padding import Padding
-
-    console().print(Padding(table(columns, rows, numbers=numbers), (0, 0, 0, indent), expand=False))
+    return Console(file=sys.stderr if stderr else sys.stdout, markup=False, highlight=False, emoji=False)

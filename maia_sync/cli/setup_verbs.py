@@ -20,7 +20,7 @@ def register(cli: typer.Typer) -> None:
 
 
 def init(context: typer.Context) -> None:
-    """Write config.toml from the example, and create or upgrade the database."""
+    """Write config.toml, and create or upgrade the database."""
     invocation = invocation_of(context)
     path = write_config(invocation)
     _upgrade(invocation)
@@ -73,13 +73,15 @@ def current(context: typer.Context) -> None:
         app.database.require_file()
         revision = app.database.read_revision()
         if revision is None:
-            raise DatabaseNotMigrated(f"{app.database.place} has no tables of maia-sync: run `maia-sync db upgrade`")
+            raise DatabaseNotMigrated(
+                f"{app.database.place} has no tables of maia-sync: run `maia-sync db upgrade`"
+            )
         say(revision)
 
 
 @db.command()
 def check(context: typer.Context) -> None:
-    """Tell whether the database is what this version needs (exit code 5 if not)."""
+    """Tell whether the tables are this version's; exit code 5 if not."""
     with invocation_of(context).app(migrated=False) as app:
         app.database.require_migrated()
         say(f"{app.database.place} is up to date")

@@ -1,13 +1,16 @@
 """How does the copy stand: what is in it, how old is it, what fails? status."""
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maia_sync.cli.durations import parse_duration, show_ago, show_duration, show_moment
+from maia_sync.cli.escaping import one_line
 from maia_sync.cli.invocation import invocation_of
-from maia_sync.cli.screen import note, print_json, print_table, say
-from maia_sync.cli.task_verbs import AsJson, task_as_json
+from maia_sync.cli.screen import note, print_json, say
+from maia_sync.cli.tables import make_table, print_table
+from maia_sync.cli.task_verbs import AsJson, name_of, print_errors, task_as_json
 from maia_sync.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -28,7 +31,9 @@ def register(cli: typer.Typer) -> None:
 
 def status(
     context: typer.Context,
-    check: Annotated[bool, typer.Option("--check", help="Exit with code 1 if a task is staler than --max-lag.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit with code 1 if a task is staler than --max-lag.")
+    ] = False,
     max_lag: Annotated[str, typer.Option(metavar="DURATION", help="For --check: 30s, 15m, 2h, 7d.")] = "15m",
     as_json: AsJson = False,
 ) -> int:
@@ -46,14 +51,17 @@ def status(
     if not check:
         return EXIT_OK
     if stale:
-        note(f"Stale: {len(stale)} of {len(standing.figures)} tasks were last complete more than {max_lag} ago")
+        in_all = len(standing.figures)
+        note(f"Stale: {len(stale)} of {in_all} tasks were last complete more than {max_lag} ago")
     return EXIT_FAILED if stale else EXIT_OK
 
 
 class _Standing:
     """What is shown, read in one transaction."""
 
-    def __init__(self, figures: "list[TaskFigures]", totals: "Totals", runs: list[dict[str, Any]], now: "datetime") -> None:
+    def __init__(
+        self, figures: "list[TaskFigures]", totals: "Totals", runs: list[dict[str, Any]], now: "datetime"
+    ) -> None:
         self.figures = figures
         self.totals = totals
         self.runs = runs
@@ -75,7 +83,7 @@ def _read(tx: "Transaction") -> _Standing:
 
 
 def stale_tasks(figures: "Sequence[TaskFigures]", now: "datetime", max_lag: float) -> list[str]:
-    """Return the tasks whose copy is older than `max_lag` seconds; paused and untracked ones are meant to be."""
+    """Return the tasks whose copy is older than `max_lag` seconds, except those that are meant to be."""
     lags = ((one.task.task_id, one.lag(now)) for one in figures)
     return [task_id for task_id, lag in lags if lag is not None and lag.total_seconds() > max_lag]
 
@@ -87,15 +95,12 @@ def _print_overall(standing: _Standing) -> None:
     say(f"Events       {totals.events:,}, {totals.vanished:,} of them vanished upstream")
     say(f"Revisions    {totals.revisions:,} earlier payloads kept")
     say(f"Quarantine   {totals.quarantined:,} elements")
-    lags = sorted((lag, one.task) for one in standing.figures if (lag := one.lag(standing.now)) is not None)
+    lags = [(lag, one.task) for one in standing.figures if (lag := one.lag(standing.now)) is not None]
     if lags:
-        (least, freshest), (most, stalest) = lags[0], lags[-1]
-        say(f"Freshest     {show_duration(least)} behind: {_name(freshest.task_id, freshest.label)}")
-        say(f"Stalest      {show_duration(most)} behind: {_name(stalest.task_id, stalest.label)}")
-
-
-def _name(task_id: str, label: str | None) -> str:
-    return f"{task_id} ({label})" if label else task_id
+        least, freshest = min(lags, key=itemgetter(0))
+        most, stalest = max(lags, key=itemgetter(0))
+        say(f"Freshest     {show_duration(least)} behind: {name_of(freshest)}")
+        say(f"Stalest      {show_duration(most)} behind: {name_of(stalest)}")
 
 
 def _print_tasks(standing: _Standing) -> None:
@@ -106,10 +111,13 @@ def _print_tasks(standing: _Standing) -> None:
     if not shown:
         return
     say()
-    columns = ("task", "status", "lag", "events", "next poll", "held by", "failures", "last error")
-    print_table(columns, (_row(one, now) for one in shown[:_MOST_LISTED]), numbers=("events", "failures"))
+    columns = ("task", "status", "lag", "events", "next poll", "failures")
+    rows = (_row(one, now) for one in shown[:_MOST_LISTED])
+    print_table(make_table(columns, rows, numbers=("events", "failures"), yielding="task"))
     if len(shown) > _MOST_LISTED:
-        say(f"... and {len(shown) - _MOST_LISTED} more: `maia-sync tasks` lists them all")
+        say(f"... and {len(shown) - _MOST_LISTED:,} more: `maia-sync tasks` lists them all")
+    print_errors(shown[:_MOST_LISTED])
+    _print_holders(shown)
 
 
 def _seconds(one: "TaskFigures", now: "datetime") -> float:
@@ -120,19 +128,22 @@ def _seconds(one: "TaskFigures", now: "datetime") -> float:
 def _row(one: "TaskFigures", now: "datetime") -> tuple[object, ...]:
     task = one.task
     lag = one.lag(now)
-    holder = None
-    if task.lease_owner is not None and task.lease_expires_at is not None:
-        holder = f"{task.lease_owner} until {show_moment(task.lease_expires_at)}"
     return (
         task.label or task.task_id,
         task.status,
         "-" if lag is None else show_duration(lag),
-        one.events,
-        "-" if task.next_poll_at is None else show_moment(task.next_poll_at),
-        holder,
+        f"{one.events:,}",
+        None if task.next_poll_at is None else show_moment(task.next_poll_at),
         task.failures or None,
-        task.last_error,
     )
+
+
+def _print_holders(figures: "Sequence[TaskFigures]") -> None:
+    held = [one.task for one in figures if one.task.lease_owner is not None]
+    if held:
+        say("\nBeing read now:")
+    for task in held[:_MOST_LISTED]:
+        say(f"  {name_of(task)} by {task.lease_owner}, lease until {show_moment(task.lease_expires_at)}")
 
 
 def _print_runs(standing: _Standing) -> None:
@@ -140,26 +151,18 @@ def _print_runs(standing: _Standing) -> None:
         say("\nNo runs yet: `maia-sync sync` makes one.")
         return
     say()
-    columns = ("run", "kind", "started", "status", "tasks", "failed", "requests", "new", "changed", "error")
-    print_table(
-        columns,
-        (
-            (
-                run["id"],
-                run["kind"],
-                show_ago(run["started_at"], standing.now),
-                run["status"],
-                run["tasks"],
-                run["tasks_failed"],
-                run["requests"],
-                run["events_new"],
-                run["events_changed"],
-                run["error"],
-            )
-            for run in standing.runs
-        ),
-        numbers=("run", "tasks", "failed", "requests", "new", "changed"),
-    )
+    columns = ("run", "kind", "started", "status", "tasks", "failed", "requests", "new", "changed")
+    rows = [_run_row(run, standing.now) for run in standing.runs]
+    print_table(make_table(columns, rows, numbers=columns[:1] + columns[4:]))
+    for run in standing.runs:
+        if run["error"] is not None:
+            say(f"Run {run['id']}: {one_line(run['error'])}")
+
+
+def _run_row(run: dict[str, Any], now: "datetime") -> tuple[object, ...]:
+    numbers = (run["tasks"], run["tasks_failed"], run["requests"], run["events_new"], run["events_changed"])
+    started = show_ago(run["started_at"], now)
+    return (run["id"], run["kind"], started, run["status"], *(f"{number:,}" for number in numbers))
 
 
 def _as_json(standing: _Standing, stale: list[str], bound: float) -> dict[str, Any]:

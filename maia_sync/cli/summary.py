@@ -28,12 +28,14 @@ def summarize_run(report: RunReport) -> Iterator[str]:
     if report.vanished:
         yield f"{counted(report.vanished, 'event')} no longer served by Maia: kept, and marked vanished"
     if report.doubted:
+        look = "looks" if report.doubted == 1 else "look"
         yield (
-            f"{counted(report.doubted, 'row')} {'looks' if report.doubted == 1 else 'look'} vanished, more than a tenth "
-            "of their task: run `maia-sync sync --full` once more to confirm"
+            f"{counted(report.doubted, 'row')} {look} vanished, more than a tenth of their task: run "
+            "`maia-sync sync --full` once more to confirm"
         )
     if report.quarantined:
-        yield f"{counted(report.quarantined, 'element')} could not be stored as events: kept in the table quarantine"
+        elements = counted(report.quarantined, "element")
+        yield f"{elements} could not be stored as events: kept in the table quarantine"
     if report.held:
         yield f"{counted(len(report.held), 'task')} left to other workers, which hold them now"
     if report.failed:

@@ -1,12 +1,15 @@
 """Is the copy up to date, and is it true? sync and verify."""
 
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.invocation import invocation_of
-from maia_sync.cli.screen import note, print_json, print_table, say
+from maia_sync.cli.screen import note, print_json, say
+from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_ids import parse_task_ids
 from maia_sync.cli.task_verbs import AsJson, require_tracked
 from maia_sync.errors import EXIT_DIFFERENCE, EXIT_FAILED, EXIT_OK
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from maia_sync.model import RunReport, VerifyReport
 
 Chosen = Annotated[
-    list[str] | None, typer.Option("--task", metavar="ID", help="Only this task; repeatable. Takes paused ones too.")
+    list[str] | None,
+    typer.Option("--task", metavar="ID", help="Only this task; repeatable. Takes paused ones too."),
 ]
 
 
@@ -30,7 +34,7 @@ def sync(
     context: typer.Context,
     task: Chosen = None,
     full: Annotated[
-        bool, typer.Option("--full", help="Reconcile: read every log from its start, and find what changed or vanished.")
+        bool, typer.Option("--full", help="Reconcile: read from the start, find what changed or vanished.")
     ] = False,
     as_json: AsJson = False,
 ) -> int:
@@ -54,7 +58,10 @@ def sync(
 
 
 def verify(context: typer.Context, task: Chosen = None, as_json: AsJson = False) -> int:
-    """Compare the copy with Maia, event by event; writes nothing (exit code 7 if they differ)."""
+    """Compare the copy with Maia, event by event; write nothing.
+
+    Exit code 7 if they differ.
+    """
     from maia_sync.cli.progress import watching
     from maia_sync.cli.summary import summarize_verify
 
@@ -79,20 +86,14 @@ def _require_tracked(app: "App", task_ids: list[str]) -> None:
 
 
 def _print_differences(report: "VerifyReport") -> None:
-    if not report.differences:
-        return
-    columns = ("task", "difference", "group", "timestamp", "ordinal", "page")
-    print_table(
-        columns,
-        (
-            (one.task_id, one.kind, one.group_id, one.timestamp_text, one.ordinal, one.page)
-            for one in report.differences
-        ),
-        numbers=("ordinal", "page"),
-    )
+    columns = ("difference", "group", "timestamp", "ordinal", "page")
+    for task_id, differences in groupby(report.differences, key=attrgetter("task_id")):
+        say(f"\nTask {task_id}")
+        rows = [(one.kind, one.group_id, one.timestamp_text, one.ordinal, one.page) for one in differences]
+        print_table(make_table(columns, rows, numbers=("ordinal", "page"), yielding="group"), indent=2)
     more = report.difference_count - len(report.differences)
     if more:
-        say(f"... and {more} more")
+        say(f"\n... and {more:,} more differences")
 
 
 def exit_code_of_run(report: "RunReport") -> int:

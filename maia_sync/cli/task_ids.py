@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 _LONGEST_SHOWN = 60
+_DIGITS = "[0-9A-Fa-f]"
+_PLAIN = f"{_DIGITS}{{8}}(?:-{_DIGITS}{{4}}){{3}}-{_DIGITS}{{12}}"
+_UUID = re.compile(rf"{_PLAIN}|{_DIGITS}{{32}}|\{{{_PLAIN}\}}|urn:uuid:{_PLAIN}", re.ASCII)
 
 
 class NamedTask(NamedTuple):
@@ -27,12 +31,9 @@ def parse_task_id(text: str) -> str:
 
     Raises UsageError, which names the text.
     """
-    try:
-        if not text.isascii():
-            raise ValueError
-        return str(UUID(text.strip()))
-    except ValueError:
-        raise UsageError(f"{shown(text)} is not a task id: expected a UUID") from None
+    if _UUID.fullmatch(text.strip()) is None:
+        raise UsageError(f"{shown(text)} is not a task id: expected a UUID")
+    return str(UUID(text.strip()))
 
 
 def parse_task_ids(texts: Iterable[str]) -> list[str]:

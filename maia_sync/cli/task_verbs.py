@@ -4,9 +4,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.durations import show_ago, show_duration
+from maia_sync.cli.durations import show_ago
+from maia_sync.cli.escaping import one_line
 from maia_sync.cli.invocation import invocation_of
-from maia_sync.cli.screen import print_json, print_table, say
+from maia_sync.cli.screen import print_json, say
+from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_ids import (
     NamedTask,
     check_label,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from maia_sync.model import TaskStatus
+    from maia_sync.model import Task, TaskStatus
     from maia_sync.store.database import Transaction
     from maia_sync.store.reading import TaskFigures
 
@@ -40,10 +42,14 @@ def register(cli: typer.Typer) -> None:
 def track(
     context: typer.Context,
     task_ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Task ids (UUIDs).")] = None,
-    label: Annotated[str | None, typer.Option(metavar="L", help="A name of your own for these tasks.")] = None,
+    label: Annotated[
+        str | None, typer.Option(metavar="L", help="A name of your own for these tasks.")
+    ] = None,
     from_file: Annotated[
         str | None,
-        typer.Option(metavar="F", help="A file of ids, one a line, each with a label behind it or not; - is stdin."),
+        typer.Option(
+            metavar="F", help="A file of ids, one a line, a label behind it if you like; - is stdin."
+        ),
     ] = None,
 ) -> None:
     """Track tasks: from now on, each sync reads their logs."""
@@ -51,13 +57,14 @@ def track(
     if from_file is not None:
         named += read_task_file(from_file)
     if not named:
-        raise UsageError("no task ids given: name them, or use --from-file" if from_file is None else f"{from_file} names no tasks")
+        nothing = "no task ids given: name them, or use --from-file"
+        raise UsageError(nothing if from_file is None else f"{shown(from_file)} names no tasks")
     label = None if label is None else check_label(label)
     labels = {task.task_id: task.label or label for task in named}
     with invocation_of(context).app() as app, app.database.transaction() as tx:
         fresh = _upsert(tx, labels)
     known = len(labels) - fresh
-    say(f"Tracking {_tasks(len(labels))}" + (f", {known} of them already tracked before" if known else ""))
+    say(f"Tracking {_tasks(len(labels))}: {fresh} new" + (f", {known} tracked before" if known else ""))
 
 
 def _upsert(tx: "Transaction", labels: dict[str, str | None]) -> int:
@@ -106,22 +113,28 @@ def require_tracked(tx: "Transaction", task_ids: "Sequence[str]") -> None:
 
 def tasks(
     context: typer.Context,
-    status: Annotated[str | None, typer.Option(metavar="S", help=f"Only tasks of this status: {', '.join(STATUSES)}.")] = None,
+    status: Annotated[
+        str | None, typer.Option(metavar="S", help=f"Only tasks of this status: {', '.join(STATUSES)}.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the tasks. Without --status, untracked ones are left out."""
+    statuses = _statuses(status)
     with invocation_of(context).app() as app, app.database.transaction(write=False) as tx:
         from maia_sync.store.reading import read_task_figures
 
-        figures = read_task_figures(tx, statuses=_statuses(status))
+        figures = read_task_figures(tx, statuses=statuses)
         now = tx.now
     if as_json:
         print_json([task_as_json(one, now) for one in figures])
     elif not figures:
-        say("No tasks yet: `maia-sync track TASK_ID` begins." if status is None else f"No tasks are {status}.")
+        begin = "No tasks yet: `maia-sync track TASK_ID` begins."
+        say(begin if status is None else f"No tasks are {status}.")
     else:
-        columns = ("task", "label", "status", "events", "last polled", "lag", "last error")
-        print_table(columns, (_row(one, now) for one in figures), numbers=("events",))
+        columns = ("task", "label", "status", "events", "last polled")
+        rows = (_row(one, now) for one in figures)
+        print_table(make_table(columns, rows, numbers=("events",), yielding="label"))
+        print_errors(figures)
 
 
 def _statuses(status: str | None) -> "tuple[TaskStatus, ...]":
@@ -135,16 +148,22 @@ def _statuses(status: str | None) -> "tuple[TaskStatus, ...]":
 
 def _row(figures: "TaskFigures", now: "datetime") -> tuple[object, ...]:
     task = figures.task
-    lag = figures.lag(now)
-    return (
-        task.task_id,
-        task.label,
-        task.status,
-        figures.events,
-        show_ago(task.last_polled_at, now),
-        "-" if lag is None else show_duration(lag),
-        task.last_error,
-    )
+    events = f"{figures.events:,}"
+    return (task.task_id, task.label, task.status, events, show_ago(task.last_polled_at, now))
+
+
+def print_errors(figures: "Sequence[TaskFigures]") -> None:
+    """Print why tasks fail, below their table: an error is too long for a cell."""
+    failing = [one.task for one in figures if one.task.last_error is not None]
+    if failing:
+        say("\nFailing:")
+    for task in failing:
+        say(f"  {name_of(task)}: {one_line(task.last_error or '')}")
+
+
+def name_of(task: "Task") -> str:
+    """Return a task's id, and its label if it has one."""
+    return f"{task.task_id} ({one_line(task.label)})" if task.label else task.task_id
 
 
 def task_as_json(figures: "TaskFigures", now: "datetime") -> dict[str, object]:

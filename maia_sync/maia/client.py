@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -16,6 +17,7 @@ from maia_sync.errors import (
     BrokenPage,
     CredentialsRefused,
     GiveUpTask,
+    NotConnected,
     RequestRefused,
     RetriesExhausted,
     RetryLater,
@@ -38,6 +40,10 @@ if TYPE_CHECKING:
     from maia_sync.settings import ApiSettings
 
 T = TypeVar("T")
+
+# httpx tells every request line at INFO, page token included (promise P9).
+for _chatty in ("httpx", "httpcore"):
+    logging.getLogger(_chatty).setLevel(logging.WARNING)
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _LONGEST_WAIT = 60.0
@@ -150,6 +156,8 @@ class MaiaClient:
             ) from error
         except httpx.DecodingError as error:
             raise BrokenPage("the API's answer could not be decompressed") from error
+        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+            raise NotConnected(f"the API cannot be reached: {_name(error)}") from error
         except httpx.TransportError as error:
             raise UpstreamSilent(f"no whole answer from the API: {_name(error)}") from error
 

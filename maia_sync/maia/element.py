@@ -10,7 +10,7 @@ import json
 from hashlib import sha256
 
 from maia_sync.maia.json_slices import MalformedJson, TooDeep, members_of, tokens_of
-from maia_sync.maia.timestamp import NOWHERE, Instant, read_instant
+from maia_sync.maia.timestamp import NOWHERE, read_instant
 from maia_sync.model import Event, Quarantined
 
 MAX_GROUP_BYTES = 512
@@ -21,29 +21,29 @@ KNOWN = frozenset(("data", "groupId", "timestamp"))
 """The fields of TaskEvent that the contract names."""
 
 
-def make_event(*, data: bytes | None, group_id: str, timestamp_text: str | None, extra: str | None) -> Event:
-    """Make an Event of parts that are known to be storable; `data` is valid JSON in UTF-8."""
+def make_event(*, data: str | None, group_id: str, timestamp_text: str | None, extra: str | None) -> Event:
+    """Make an Event of parts that are known to be storable; `data` is valid JSON."""
     instant = NOWHERE if timestamp_text is None else read_instant(timestamp_text)
     return Event(
         group_id=group_id,
         timestamp=instant.nanoseconds,
         timestamp_text=timestamp_text,
         occurred_at=instant.occurred_at,
-        data=None if data is None else data.decode(),
+        data=data,
         extra=extra,
-        digest=digest_of(data, extra, instant),
+        digest=digest_of(data, extra, instant.payload_part),
     )
 
 
-def digest_of(data: bytes | None, extra: str | None, instant: Instant) -> bytes:
+def digest_of(data: str | None, extra: str | None, timestamp_part: bytes) -> bytes:
     """Hash a payload: SHA-256(data) as a rule, so that anyone can recompute it.
 
     Where there is extra, or a part of the timestamp that the key does not hold, it is
     SHA-256(data || 00 || extra || 00 || timestamp part), absent parts being empty.
     """
-    if extra is None and not instant.payload_part:
-        return sha256(data or b"").digest()
-    parts = (data or b"", (extra or "").encode(), instant.payload_part)
+    if extra is None and not timestamp_part:
+        return sha256((data or "").encode()).digest()
+    parts = ((data or "").encode(), (extra or "").encode(), timestamp_part)
     return sha256(_SEPARATOR.join(parts)).digest()
 
 
@@ -80,7 +80,7 @@ def event_of(members: list[tuple[str, bytes, bytes]]) -> Event:
         told.add(known.get("timestamp"))
     untold = [name + b":" + value for at, (_, name, value) in enumerate(members) if at not in told]
     return make_event(
-        data=data,
+        data=None if data is None else data.decode(),
         group_id=group_id,
         timestamp_text=timestamp_text,
         extra=("{" + b",".join(untold).decode() + "}") if untold else None,

@@ -11,12 +11,24 @@ Contract: `results` is the list of events; the schema names the next token `more
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from hashlib import sha256
 
 import msgspec
+from msgspec import UNSET
 
 from maia_sync.errors import BrokenPage
-from maia_sync.maia.element import KNOWN, MAX_GROUP_BYTES, event_of, is_storable, make_event, read_element
+from maia_sync.maia.element import (
+    KNOWN,
+    MAX_GROUP_BYTES,
+    digest_of,
+    event_of,
+    is_storable,
+    make_event,
+    read_element,
+)
 from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, items_of, members_of
+from maia_sync.maia.timestamp import NOWHERE, read_instant
 from maia_sync.model import Event, Page, Quarantined
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -37,6 +49,7 @@ class _WirePage(msgspec.Struct, gc=False):
 
 _decode_wire_page = msgspec.json.Decoder(_WirePage).decode
 _decode_elements = msgspec.json.Decoder(list[_WireElement]).decode
+_decode_element = msgspec.json.Decoder(_WireElement).decode
 _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -53,12 +66,15 @@ def decode_page(body: bytes) -> Page:
         raise BrokenPage("the answer has no results array")
     if next_token is not None and not is_storable(next_token):
         raise BrokenPage("the answer's page token cannot be stored")
-    elements: list[Event | Quarantined] | list[Event] | None = _read_all_proven(results)
-    if elements is None:
+    quarantined: list[Quarantined] = []
+    events = _read_all_proven(results)
+    if events is None:
         elements = [_read_alone(raw) for raw in _cut_results(results)]
+        events = [element for element in elements if isinstance(element, Event)]
+        quarantined = [element for element in elements if isinstance(element, Quarantined)]
     return Page(
-        events=[element for element in elements if isinstance(element, Event)],
-        quarantined=[element for element in elements if isinstance(element, Quarantined)],
+        events=events,
+        quarantined=quarantined,
         next_token=next_token,
         size_bytes=len(body),
     )
@@ -70,9 +86,12 @@ def _read_all_proven(results: bytes) -> list[Event] | None:
     A compact array of objects that hold nothing but the known fields, each once, has a length
     that follows from their values. Anything else (an unknown field, a repeated one, an escape in
     a group, a blank) makes the bytes longer than that, never shorter: equal length is a proof.
+
+    The loop runs for every event of every backfill, so what `make_event` does stands here again.
     """
+    plain = results.isascii()
     try:
-        if not results.isascii():
+        if not plain:
             results.decode()
         wires = _decode_elements(results)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -80,38 +99,47 @@ def _read_all_proven(results: bytes) -> list[Event] | None:
     length = 1 + max(len(wires), 1)
     events: list[Event] = []
     for wire in wires:
+        raw, group, text = wire.data, wire.groupId, wire.timestamp
         members = 0
-        data = group = text = None
-        if wire.data is not msgspec.UNSET:
-            data = bytes(wire.data)
-            if _may_be_too_deep(data):
+        data = None
+        if raw is not UNSET:
+            data = str(raw, "utf-8")
+            size = len(raw)
+            if size > MAX_DEPTH and _may_be_too_deep(data):
                 return None
-            length += 7 + len(data)
+            length += 7 + size
             members = 1
-        if wire.groupId is not msgspec.UNSET:
-            group = wire.groupId
-            length += 10 + _string_length(group)
+        if group is UNSET:
+            group = None
+        else:
+            length += 10 + (4 if group is None else 2 + (len(group) if plain else len(group.encode())))
             members += 1
-        if wire.timestamp is not msgspec.UNSET:
-            text = wire.timestamp
-            length += 12 + _string_length(text)
+            if group and len(group) * 4 > MAX_GROUP_BYTES:
+                return None
+        if text is UNSET:
+            text = None
+        else:
+            length += 12 + (4 if text is None else 2 + (len(text) if plain else len(text.encode())))
             members += 1
-        if group and len(group) * 4 > MAX_GROUP_BYTES:
-            return None
-        length += 1 + max(members, 1)
-        events.append(make_event(data=data, group_id=group or "", timestamp_text=text, extra=None))
+        length += 2 if members < 2 else 1 + members
+        instant = NOWHERE if text is None else read_instant(text)
+        part = instant.payload_part
+        events.append(
+            Event(
+                group_id=group or "",
+                timestamp=instant.nanoseconds,
+                timestamp_text=text,
+                occurred_at=instant.occurred_at,
+                data=data,
+                extra=None,
+                digest=digest_of(data, None, part) if part or data is None else sha256(raw).digest(),  # type: ignore[arg-type]
+            )
+        )
     return events if length == len(results) else None
 
 
-def _string_length(text: str | None) -> int:
-    """Return how many bytes the string (or null) takes in JSON if nothing in it is escaped."""
-    if text is None:
-        return 4
-    return 2 + (len(text) if text.isascii() else len(text.encode()))
-
-
-def _may_be_too_deep(raw: bytes) -> bool:
-    return len(raw) > MAX_DEPTH and raw.count(b"[") + raw.count(b"{") >= MAX_DEPTH
+def _may_be_too_deep(text: str) -> bool:
+    return text.count("[") + text.count("{") >= MAX_DEPTH
 
 
 def _cut_results(results: bytes) -> list[bytes]:
@@ -136,9 +164,22 @@ def _read_alone(raw: bytes) -> Event | Quarantined:
         return read_element(raw)
     length = 1 + sum(4 + len(name) + len(value) for name, value in zip(names, values.values(), strict=True))
     # White space alone may make a known-only element longer, but by less than a repeat would.
-    slack = _SHORTEST_REPEAT if values.keys() <= KNOWN else 1
-    if len(raw) - length >= slack or _may_be_too_deep(raw):
+    unknown = values.keys() - KNOWN
+    if len(raw) - length >= (1 if unknown else _SHORTEST_REPEAT) or _may_be_too_deep(raw.decode()):
         return read_element(raw)
+    with suppress(msgspec.ValidationError):
+        wire = _decode_element(raw)
+        group, text = wire.groupId or "", wire.timestamp or None
+        if len(group) * 4 <= MAX_GROUP_BYTES and text and is_storable(group) and is_storable(text):
+            extra = ",".join(
+                f'"{name}":{bytes(value).decode()}' for name, value in values.items() if name in unknown
+            )
+            return make_event(
+                data=None if wire.data is UNSET else bytes(wire.data).decode(),
+                group_id=group,
+                timestamp_text=text,
+                extra=f"{{{extra}}}" if extra else None,
+            )
     return event_of(
         [
             (text, b'"' + name + b'"', bytes(value))

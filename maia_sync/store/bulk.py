@@ -17,7 +17,6 @@ from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
     from datetime import datetime
 
     from maia_sync.model import NewRow
@@ -42,6 +41,7 @@ _COLUMNS = (
 )
 _ROWS_PER_INSERT = 200  # 3,000 parameters: a tenth of SQLite's limit, and long past where it matters
 _ONE_ROW = "(" + ",".join("?" * len(_COLUMNS)) + ")"
+_NULL = r"\N"
 _INTO = f"task_event ({', '.join(_COLUMNS)})"
 
 
@@ -50,9 +50,9 @@ def insert_new_rows(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_i
     if not rows:
         return
     if tx.is_postgresql:
-        _copy(tx, _values(tx, task_id, rows, run_id, utc="+00"))
+        _copy(tx, task_id, rows, run_id)
         return
-    values = _values(tx, task_id, rows, run_id, utc="")
+    values = _values(tx, task_id, rows, run_id)
     for at in range(0, len(values), _ROWS_PER_INSERT):
         chunk = values[at : at + _ROWS_PER_INSERT]
         statement = f"INSERT INTO {_INTO} VALUES {','.join([_ONE_ROW] * len(chunk))}"
@@ -60,16 +60,14 @@ def insert_new_rows(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_i
 
 
 def _values(
-    tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None, *, utc: str
+    tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None
 ) -> list[tuple[Any, ...]]:
-    """Return the rows as both drivers take them: timestamps as text in UTC."""
-    shared = {row.seq for row in rows if row.tie}
-    latest = {seq: max(tx.now, _last_seen(tx, task_id, seq)) for seq in shared}
-    plain = _moment(tx.now, utc)
+    """Return the rows as SQLite takes them: timestamps as text in UTC."""
+    moments = _Moments(tx, task_id, rows, "")
     values: list[tuple[Any, ...]] = []
     for row in rows:
         event = row.event
-        moment = plain if not row.tie else _moment(latest[row.seq] + timedelta(microseconds=row.tie), utc)
+        moment = moments.of(row)
         values.append(
             (
                 task_id,
@@ -78,7 +76,7 @@ def _values(
                 row.ordinal,
                 event.data,
                 event.extra,
-                event.occurred_at and event.occurred_at + utc,
+                event.occurred_at,
                 event.timestamp_text,
                 row.seq,
                 event.digest,
@@ -92,8 +90,27 @@ def _values(
     return values
 
 
-def _moment(when: datetime, utc: str) -> str:
-    return f"{when:%Y-%m-%d %H:%M:%S.%f}{utc}"
+class _Moments:
+    """When each row is first seen, as text: the transaction's time, but for rows that share a seq.
+
+    Those are told apart, and sort behind the rows that have the seq already, by microseconds.
+    """
+
+    def __init__(self, tx: Transaction, task_id: str, rows: Sequence[NewRow], utc: str) -> None:
+        self._utc = utc
+        self._now = self._text(tx.now)
+        self._latest = {
+            seq: max(tx.now, _last_seen(tx, task_id, seq)) for seq in {row.seq for row in rows if row.tie}
+        }
+
+    def of(self, row: NewRow) -> str:
+        """Return a row's moment."""
+        if not row.tie:
+            return self._now
+        return self._text(self._latest[row.seq] + timedelta(microseconds=row.tie))
+
+    def _text(self, when: datetime) -> str:
+        return f"{when:%Y-%m-%d %H:%M:%S.%f}{self._utc}"
 
 
 def _last_seen(tx: Transaction, task_id: str, seq: int) -> datetime:
@@ -104,8 +121,35 @@ def _last_seen(tx: Transaction, task_id: str, seq: int) -> datetime:
     return found or tx.now
 
 
-def _copy(tx: Transaction, values: list[tuple[Any, ...]]) -> None:
+def _copy(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> None:
+    """Send the rows as COPY's text format, which is quicker made here than value by value in the driver.
+
+    Format: PostgreSQL documentation, COPY, "Text Format".
+    """
+    moments = _Moments(tx, task_id, rows, "+00")
+    run = _NULL if run_id is None else str(run_id)
+    lines: list[str] = []
+    for row in rows:
+        event = row.event
+        moment = moments.of(row)
+        canonical = _NULL if row.canonical is None else f"\\\\x{row.canonical.hex()}"
+        occurred_at = _NULL if event.occurred_at is None else f"{event.occurred_at}+00"
+        lines.append(
+            f"{task_id}\t{_field(event.group_id)}\t{event.timestamp}\t{row.ordinal}\t{_field(event.data)}"
+            f"\t{_field(event.extra)}\t{occurred_at}\t{_field(event.timestamp_text)}\t{row.seq}"
+            f"\t\\\\x{event.digest.hex()}\t{canonical}\t0\t{moment}\t{moment}\t{run}\n"
+        )
     driver: Any = tx.connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {_INTO} FROM STDIN") as copy:
-        for row in values:
-            copy.write_row(row)
+        copy.write("".join(lines).encode())
+
+
+def _field(text: str | None) -> str:
+    """Write one text field of COPY's text format."""
+    if text is None:
+        return _NULL
+    if "\\" in text:
+        text = text.replace("\\", "\\\\")
+    if not text.isprintable():
+        text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
+    return text

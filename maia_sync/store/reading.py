@@ -33,7 +33,7 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
     vanished: int
 
     def lag(self, now: datetime) -> timedelta | None:
-        """Return how long ago the copy was last known complete; None for a task that nobody polls on purpose."""
+        """Return how long ago the copy was last known complete; None where nobody polls, on purpose."""
         if self.task.status in ("paused", "untracked"):
             return None
         return max(now - (self.task.last_polled_at or self.task.tracked_at), timedelta(0))
@@ -86,9 +86,8 @@ Position = tuple[int, datetime, int, str, int]
 def read_task_figures(tx: Transaction, *, statuses: Sequence[TaskStatus] | None = None) -> list[TaskFigures]:
     """Return tasks with their numbers of events, in the order in which they were tracked."""
     counted = select(_columns.task_id, func.count()).group_by(_columns.task_id)
-    events = {task_id: count for task_id, count in tx.connection.execute(counted)}
-    gone = counted.where(_columns.vanished_at.is_not(None))
-    vanished = {task_id: count for task_id, count in tx.connection.execute(gone)}
+    events = _count_by_task(tx, counted)
+    vanished = _count_by_task(tx, counted.where(_columns.vanished_at.is_not(None)))
     return [
         TaskFigures(task=task, events=events.get(task.task_id, 0), vanished=vanished.get(task.task_id, 0))
         for task in read_tasks(tx, statuses=statuses)
@@ -160,6 +159,10 @@ def _is_behind(place: Position) -> ColumnElement[bool]:
     seq, *rest = place
     others = [literal(value, type_=column.type) for value, column in zip(rest, _ORDER[1:], strict=True)]
     return and_(_columns.seq >= seq, or_(_columns.seq > seq, tuple_(*_ORDER[1:]) > tuple_(*others)))
+
+
+def _count_by_task(tx: Transaction, statement: Select[Any]) -> dict[str, int]:
+    return {str(task_id): int(count) for task_id, count in tx.connection.execute(statement)}
 
 
 def _count(tx: Transaction, statement: Select[Any]) -> int:

@@ -13,7 +13,15 @@ import msgspec
 from maia_sync.model import PagePlan, StoredRow, Window
 from maia_sync.store import events as event_store
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
-from maia_sync.sync.identity import Question, RowName, decide, is_repetition, name_of, plan_all_new, unmatched_events
+from maia_sync.sync.identity import (
+    Question,
+    RowName,
+    decide,
+    is_repetition,
+    name_of,
+    plan_all_new,
+    unmatched_events,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,16 +48,22 @@ def compare_page(
     cursor_seq: int,
     *,
     last_page: bool,
+    following: Sequence[Event] | None = None,
     run_id: int | None,
 ) -> Compared:
-    """Decide what a page comes to; rows whose keys prove to be new are inserted on the way."""
+    """Decide what a page comes to; rows whose keys prove to be new are inserted on the way.
+
+    `following` are the events of the page behind, where they are known (see `identity`).
+    """
     window = event_store.read_window(tx, task_id, cursor_seq, len(events) + MARGIN)
     if is_repetition(events, window):
         return Compared(plan=_repetition(events, window, cursor_seq), window=window, inserted=True)
-    question = Question(events=events, cursor_seq=cursor_seq, window=window, last_page=last_page)
+    question = Question(
+        events=events, cursor_seq=cursor_seq, window=window, last_page=last_page, following=following
+    )
     unmatched = unmatched_events(events, window)
     window_keys = {(row.group_id, row.timestamp) for row in window.rows}
-    if not any((event.group_id, event.timestamp) in window_keys for event in unmatched):
+    if not window_keys or not any((event.group_id, event.timestamp) in window_keys for event in unmatched):
         plan = None if window.rows else plan_all_new(question)
         plan = plan or decide(question, canonical_of_event)
         if event_store.insert_unless_stored(tx, task_id, plan.new, run_id):

@@ -38,13 +38,14 @@ class ThreadHandover:
         self._executor.shutdown()
 
     async def run(self, work: Callable[[], T]) -> T:
-        """Run the work to its end even if the coroutine is cancelled meanwhile: no half commits."""
-        future = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        """Run the work; if the coroutine is cancelled, work that has begun is waited for all the same."""
+        submitted = self._executor.submit(work)
+        future = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            await asyncio.wait([future])
-            if not future.cancelled():
+            if not submitted.cancel():
+                await asyncio.wait([future])
                 future.exception()  # seen; the cancellation is what the caller has to know
             raise
 

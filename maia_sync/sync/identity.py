@@ -5,6 +5,10 @@ key and equal payload is one event, wherever it stands. What is left over within
 (the stored rows from the walk's cursor to the highest row matched on the page; on the last page,
 to the end) pairs in order as changes. Surplus payloads are new rows, surplus rows are left alone.
 
+Changes at a page's end lie behind the highest row matched (of a page that is changed throughout, all
+of them do). There, the one row of a key pairs with the one payload of that key unless the page behind
+serves the row's payload still; so that page has to be known, and until it is, the plan is undecided.
+
 Equal digests are equal payloads. Payloads that only may be equal (same key, another digest) are
 compared by their canonical digests, which `sync/canonical.py` makes of the payloads.
 """
@@ -37,6 +41,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     canonicals: Mapping[RowName, bytes] = {}
     """Canonical digests of rows that carry none, for keys met with another digest."""
     last_page: bool
+    following: Sequence[Event] | None = None
+    """The events of the page behind this one, if they are known yet."""
 
 
 def name_of(row: StoredRow) -> RowName:
@@ -104,6 +110,7 @@ def decide(question: Question, canonical_of: Callable[[Event], bytes]) -> PagePl
         changed=changed,
         returned=[row for row in returned if name_of(row) not in changed_names],
         canonicals=matching.canonicals_to_store(changed_names),
+        undecided=matching.undecided,
         matched=matched,
         unchanged=len(question.events) - len(new) - len(changed),
         top_seq=max([question.cursor_seq, *(row.seq for row in matched), *(row.seq for row in new)]),
@@ -128,6 +135,7 @@ class _Matching:
         self.matched_rows: dict[RowName, StoredRow] = {}
         self._canonical_by_row: dict[RowName, bytes] = {}
         self._canonical_by_event: dict[int, bytes] = {}
+        self.undecided = False
 
     def match_equal(self) -> None:
         """Find the events that are stored already; keep each other payload once."""
@@ -190,8 +198,8 @@ class _Matching:
                 row
                 for row in self._rows.get(key, ())
                 if row.seq > cursor
-                and (self._question.last_page or row.seq <= top)
                 and name_of(row) not in self.matched_rows
+                and (self._question.last_page or row.seq <= top or self._changed_at_end(row, payloads))
             ]
             # Live rows first: a vanished one is what upstream took away, not what it edited.
             left_over.sort(key=attrgetter("vanished", "seq", "ordinal"))
@@ -207,6 +215,19 @@ class _Matching:
         for change in changed:
             self._match(change.row)
         return changed
+
+    def _changed_at_end(self, row: StoredRow, payloads: list[Event]) -> bool:
+        """Tell whether a row behind the block is the one that this page serves changed."""
+        key = (row.group_id, row.timestamp)
+        if len(self._rows[key]) > 1 or len(payloads) > 1 or row.canonical is not None:
+            return False
+        following = self._question.following
+        if following is None:
+            self.undecided = True
+            return False
+        return (*key, row.digest) not in {
+            (event.group_id, event.timestamp, event.digest) for event in following
+        }
 
     def place_new(self) -> list[NewRow]:
         """Give each surplus payload an ordinal and a place in the task's order."""

@@ -6,6 +6,7 @@ last page the same transaction notes the success and gives the lease back.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,9 @@ from maia_sync.sync.compare import Compared, compare_page
 from maia_sync.sync.order import add_seen
 
 if TYPE_CHECKING:
-    from maia_sync.model import SeenRows
+    from collections.abc import Sequence
+
+    from maia_sync.model import SeenRows, StoredRow
     from maia_sync.store.database import Transaction
 
 _DOUBTFUL_SHARE = 10
@@ -58,17 +61,24 @@ class PageWritten(msgspec.Struct, frozen=True, kw_only=True):
 def write_page(
     tx: Transaction,
     lease: Lease,
-    lease_seconds: float,
     position: Position,
     page: Page,
+    following: Page | None,
     *,
+    lease_seconds: float,
     limit: int,
     run_id: int,
-) -> PageWritten:
-    """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept."""
+) -> PageWritten | None:
+    """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept.
+
+    Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
+    the page's end from events that come there.
+    """
     renew_lease(tx, lease, lease_seconds)
-    compared, last = _compare(tx, lease.task_id, position, page, limit, run_id)
+    compared, last = _compare(tx, lease.task_id, position, page, following, limit=limit, run_id=run_id)
     plan = compared.plan
+    if plan.undecided:
+        return None
     if not compared.inserted:
         insert_new_rows(tx, lease.task_id, plan.new, run_id)
     event_store.revise_events(tx, lease.task_id, plan.changed, run_id)
@@ -80,7 +90,7 @@ def write_page(
     vanished = doubted = 0
     if last:
         vanished, doubted, moved = _settle_reconcile(tx, lease.task_id, position, moved)
-        moved = _end_reached(tx, position, moved, news=news)
+        moved = _end_reached(tx, position, moved, [] if plan.new else plan.matched, news=news)
         record_success(tx, lease.task_id, news=moved.news or bool(vanished))
         release_lease(tx, lease)
     if moved.checkpoint != position.checkpoint:
@@ -98,17 +108,26 @@ def write_page(
 
 
 def _compare(
-    tx: Transaction, task_id: str, position: Position, page: Page, limit: int, run_id: int
+    tx: Transaction,
+    task_id: str,
+    position: Position,
+    page: Page,
+    following: Page | None,
+    *,
+    limit: int,
+    run_id: int,
 ) -> tuple[Compared, bool]:
     """Compare the page; tell whether it is the log's last (DESIGN section 3, own token repeated)."""
-    last = page.next_token is None
-    cursor = position.cursor
-    compared = compare_page(tx, task_id, page.events, cursor.compare_seq, last_page=last, run_id=run_id)
-    if last or page.next_token != cursor.page_token or compared.plan.new or compared.plan.changed:
-        return compared, last
+    compare = partial(compare_page, tx, task_id, page.events, position.cursor.compare_seq, run_id=run_id)
+    if page.next_token is None:
+        return compare(last_page=True), True
+    compared = compare(last_page=False, following=following.events if following else None)
+    plan = compared.plan
+    if page.next_token != position.cursor.page_token or plan.new or plan.changed or plan.undecided:
+        return compared, False
     if page.element_count >= limit:
         raise LogLoops("the API serves a full page again and again under one page token")
-    return compare_page(tx, task_id, page.events, cursor.compare_seq, last_page=True, run_id=run_id), True
+    return compare(last_page=True), True
 
 
 def _moved(position: Position, page: Page, compared: Compared, *, last: bool, news: bool) -> Position:
@@ -131,9 +150,15 @@ def _moved(position: Position, page: Page, compared: Compared, *, last: bool, ne
     )
 
 
-def _end_reached(tx: Transaction, position: Position, moved: Position, *, news: bool) -> Position:
+def _end_reached(
+    tx: Transaction, position: Position, moved: Position, matched: Sequence[StoredRow], *, news: bool
+) -> Position:
     """Note that the end was reached; an idle poll leaves the checkpoint as it is."""
-    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=position.cursor)
+    cursor = position.cursor
+    if matched and max(row.seq for row in matched) <= cursor.compare_seq:
+        # The page was met before under another token: it is compared from its own first row.
+        cursor = msgspec.structs.replace(cursor, compare_seq=min(row.seq for row in matched) - 1)
+    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)
     if news or checkpoint.end_reached_at is None or position.reconcile is not None:
         checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=tx.now)
     return msgspec.structs.replace(moved, checkpoint=checkpoint)

@@ -11,6 +11,7 @@ from maia_sync.errors import (
     GiveUpTask,
     LeaseLost,
     MaiaSyncError,
+    NotConnected,
     OperatorMustAct,
     RetriesExhausted,
     UpstreamSilent,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_FEWEST_UNCONNECTED = 3
 _MOST_REPORTED = 100
 """Walks of each sort (failed, held, with news) that a report names; its totals count all."""
 
@@ -171,7 +173,7 @@ class _Tally:
         self._failures: list[WalkReport] = []
         self._news: list[WalkReport] = []
         self._silent = 0
-        self._silent_in_a_row = 0
+        self._unconnected_in_a_row = 0
         self._silence: UpstreamSilent | None = None
 
     def add(self, walk: WalkReport) -> None:
@@ -187,7 +189,7 @@ class _Tally:
             self._failed += 1
             _keep(self._failures, walk)
             return
-        self._silent_in_a_row = 0
+        self._unconnected_in_a_row = 0
         if walk.new or walk.changed or walk.vanished or walk.quarantined or walk.doubted:
             _keep(self._news, walk)
 
@@ -195,18 +197,21 @@ class _Tally:
         """Note whether a walk failed because no answer came at all."""
         if isinstance(error, RetriesExhausted) and isinstance(error.__cause__, UpstreamSilent):
             self._silent += 1
-            self._silent_in_a_row += 1
+            self._unconnected_in_a_row += isinstance(error.__cause__, NotConnected)
             self._silence = error.__cause__
 
     def is_outage(self, concurrency: int) -> bool:
-        """Tell whether so many tasks in a row got no answer that asking for more is pointless."""
-        return self._silent_in_a_row >= concurrency
+        """Tell whether no connection was made for so many tasks in a row that asking on is pointless.
+
+        Broken answers do not count: they may be one task's own, and must not stop the others.
+        """
+        return self._unconnected_in_a_row >= max(concurrency, _FEWEST_UNCONNECTED)
 
     def unreachable(self) -> str | None:
         """Return the sentence for a run in which no task got an answer, else None."""
         if self._silence is None or self._silent < self._tasks:
             return None
-        return f"the API cannot be reached: {self._silence}"
+        return str(self._silence)
 
     def failure_text(self) -> str | None:
         """Return one sentence about the failed tasks, if any."""

@@ -182,6 +182,7 @@ def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Win
         cursor_seq=cursor.compare_seq,
         window=window,
         last_page=page.next_token is None,
+        following=(),
     )
     unmatched = unmatched_events(page.events, window)
     if unmatched:
@@ -203,8 +204,7 @@ def _as_stored(
     for row in rows:
         payload = payloads[name_of(row)]
         instant = NOWHERE if payload.timestamp_text is None else read_instant(payload.timestamp_text)
-        data = None if payload.data is None else payload.data.encode()
-        digest = digest_of(data, payload.extra, instant)
+        digest = digest_of(payload.data, payload.extra, instant.payload_part)
         honest.append(msgspec.structs.replace(row, digest=digest, canonical=None))
         if row.canonical is not None or digest != row.digest:
             canonicals[name_of(row)] = _canonical(payload)

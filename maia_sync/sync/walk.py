@@ -16,7 +16,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from maia_sync.errors import GiveUpTask, LeaseLost, LogLoops, LogNewestFirst, RequestRefused, TokenRefused
+from maia_sync.errors import (
+    Bug,
+    GiveUpTask,
+    LeaseLost,
+    LogLoops,
+    LogNewestFirst,
+    MaiaSyncError,
+    RequestRefused,
+    TokenRefused,
+)
 from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, WalkReport
 from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.leases import acquire_lease, release_lease
@@ -64,6 +73,7 @@ class Walk:
         self._ahead: asyncio.Task[Page] | None = None
         self._guard = LoopGuard()
         self._refused_at: int | None = None
+        self._lease: Lease | None = None
         self.report = WalkReport(task_id=task_id)
 
     async def run(self) -> WalkReport:
@@ -71,49 +81,55 @@ class Walk:
 
         The report's kind stays None if another worker holds the task.
         """
-        lease, position = await self._around.handover.run(self._start)
-        if lease is None:
-            return self.report
-        self.report = msgspec.structs.replace(self.report, kind=position.kind)
-        ended = False
         try:
-            while not ended:
-                following = await self._step(lease, position)
-                ended = following is None
-                position = following or position
+            position = await self._around.handover.run(self._start)
+            while position is not None:
+                position = await self._step(position)
+            self._lease = None  # given back with the last page
         except GiveUpTask as error:
-            ended = True
-            await self._around.handover.run(partial(self._give_up, lease, error))
+            await self._around.handover.run(partial(self._give_up, error))
             raise
         finally:
             await self._drop_ahead()
-            if not ended:
-                await self._let_go(lease)
+            await self._let_go()
         return self.report
 
-    async def _step(self, lease: Lease, position: Position) -> Position | None:
+    async def _step(self, position: Position) -> Position | None:
         """Walk one page; returns where it goes on, or None at the end of the log."""
         try:
             page = await self._fetched(position.cursor.page_token)
+            self._require_oldest_first(position, page)
+            if page.next_token is not None and page.next_token != position.cursor.page_token:
+                self._ahead = asyncio.create_task(self._fetch(page.next_token))
+            written = await self._around.handover.run(partial(self._write, position, page, None))
+            if written is None:
+                following = await self._ahead if self._ahead is not None else page
+                written = await self._around.handover.run(partial(self._write, position, page, following))
         except TokenRefused as refusal:
             return self._from_the_start(position, refusal)
-        self._require_oldest_first(position, page)
-        if page.next_token is not None and page.next_token != position.cursor.page_token:
-            self._ahead = asyncio.create_task(self._fetch(page.next_token))
-        written = await self._around.handover.run(partial(self._write, lease, position, page))
+        if written is None:
+            raise Bug("a page could not be decided though the page behind it is known")
         self._tell(position, page, written)
         if written.position is not None:
             self._guard.passed(position.cursor.page_token, page, advanced=written.advanced)
         return written.position
 
-    def _start(self) -> tuple[Lease | None, Position]:
-        """Take the lease and read the checkpoint; decide what kind of walk it is."""
+    def _start(self) -> Position | None:
+        """Take the lease and read the checkpoint; None if another worker holds the task.
+
+        The lease is noted here, in the worker thread: a walk that is cancelled meanwhile must
+        still give it back.
+        """
         around = self._around
         with around.database.transaction() as tx:
             lease = acquire_lease(tx, self._task_id, around.worker, around.settings.schedule.lease)
-            stored = read_checkpoint(tx, self._task_id) if lease is not None else None
-            checkpoint = stored or Checkpoint(cursor=LOG_START)
-            return lease, first_position(tx, checkpoint, full=self._full)
+            if lease is None:
+                return None
+            checkpoint = read_checkpoint(tx, self._task_id) or Checkpoint(cursor=LOG_START)
+            position = first_position(tx, checkpoint, full=self._full)
+        self._lease = lease
+        self.report = msgspec.structs.replace(self.report, kind=position.kind)
+        return position
 
     def _from_the_start(self, position: Position, refusal: TokenRefused) -> Position:
         """Answer a refused token: ask again without one, as a reconcile, once per depth reached."""
@@ -121,6 +137,7 @@ class Walk:
         if self._refused_at is not None and depth <= self._refused_at:
             raise RequestRefused(f"{refusal}, twice without getting any deeper into the log") from refusal
         self._refused_at = depth
+        self._ahead = None
         self._guard = LoopGuard()
         kind = "reconcile" if position.kind == "reconcile" else "both"
         self.report = msgspec.structs.replace(self.report, kind=kind)
@@ -152,18 +169,24 @@ class Walk:
                 "this log runs newest-first, which this version cannot copy completely, so none of it is read"
             )
 
-    def _write(self, lease: Lease, position: Position, page: Page) -> PageWritten:
+    def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
         settings = self._around.settings
         with self._around.database.transaction() as tx:
             return write_page(
                 tx,
-                lease,
-                settings.schedule.lease,
+                self._held_lease(),
                 position,
                 page,
+                following,
+                lease_seconds=settings.schedule.lease,
                 limit=settings.api.page_size,
                 run_id=self._around.run_id,
             )
+
+    def _held_lease(self) -> Lease:
+        if self._lease is None:
+            raise Bug("a page was to be written without a lease")
+        return self._lease
 
     def _tell(self, position: Position, page: Page, written: PageWritten) -> None:
         """Add the committed page to the report and tell the observers."""
@@ -193,21 +216,23 @@ class Walk:
         for observer in self._around.observers:
             observer(applied)
 
-    def _give_up(self, lease: Lease, error: GiveUpTask) -> None:
+    def _give_up(self, error: GiveUpTask) -> None:
         """Note why the walk failed and free the task; if the lease is lost, that is not ours to do."""
+        held, self._lease = self._held_lease(), None
         with self._around.database.transaction() as tx:
-            if release_lease(tx, lease) and not isinstance(error, LeaseLost):
+            if release_lease(tx, held) and not isinstance(error, LeaseLost):
                 record_failure(tx, self._task_id, str(error))
 
-    async def _let_go(self, lease: Lease) -> None:
-        """Free the task of an interrupted walk; at worst the lease runs out by itself."""
+    async def _let_go(self) -> None:
+        """Free the task of a walk that was cut off; at worst the lease runs out by itself."""
+        lease, self._lease = self._lease, None
+        if lease is not None:
+            with suppress(MaiaSyncError):
+                await self._around.handover.run(partial(self._release, lease))
 
-        def release() -> None:
-            with self._around.database.transaction() as tx:
-                release_lease(tx, lease)
-
-        with suppress(Exception):
-            await self._around.handover.run(release)
+    def _release(self, lease: Lease) -> None:
+        with self._around.database.transaction() as tx:
+            release_lease(tx, lease)
 
 
 def first_position(tx: Transaction, checkpoint: Checkpoint, *, full: bool) -> Position:

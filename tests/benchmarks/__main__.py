@@ -151,20 +151,23 @@ def _medians(results: list[Measured]) -> Measured:
 def render(compared: Compared) -> str:
     """Write one workload's medians as lines of text."""
     work = compared.work
-    lines = [
-        f"{compared.workload} on {compared.dialect}: {work.tasks:,} tasks x {work.events_per_task:,} events "
-        f"of {work.event_bytes:,} bytes, {work.page_size:,} a page; medians of {compared.rounds} rounds",
-        f"  {'':10} {'CPU s':>8} {'of work':>8} {'us/event':>9} {'us/task':>8} {'wall s':>7} {'peak MB':>8} {'db CPU s':>9}",
-    ]
+    backfill = compared.workload == "backfill"
+    unit, count = ("event", work.events) if backfill else ("task", work.tasks)
+    heads = ("", "CPU s", "of work", f"us/{unit}", "wall s", "peak MB", "db CPU s")
+    title = (
+        f"{compared.workload} on {compared.dialect}: {work.tasks:,} tasks x {work.events_per_task:,} events"
+    )
+    title += f" of {work.event_bytes:,} bytes, {work.page_size:,} a page; medians of {compared.rounds} rounds"
+    lines = [title, "  {:10} {:>8} {:>8} {:>9} {:>8} {:>8} {:>9}".format(*heads)]
     for runner, measured in (("floor", compared.floor), ("subject", compared.subject)):
         lines.append(
             f"  {_NAMES[runner]:10} {measured.cpu:8.2f} {measured.work_cpu:8.2f} "
-            f"{measured.work_cpu / work.events * 1e6:9.2f} {measured.work_cpu / work.tasks * 1e6:8.0f} "
-            f"{measured.wall:7.2f} {measured.peak_memory / 1e6:8.0f} {measured.server_cpu:9.2f}"
+            f"{measured.work_cpu / count * 1e6:9.2f} {measured.wall:8.2f} "
+            f"{measured.peak_memory / 1e6:8.0f} {measured.server_cpu:9.2f}"
         )
     wall_ratio = compared.subject.wall / compared.floor.wall
     lines.append(
-        f"  {'ratio':10} {compared.cpu_ratio:8.2f} {compared.work_cpu_ratio:8.2f} {'':9} {'':8} {wall_ratio:7.2f}"
+        f"  {'ratio':10} {compared.cpu_ratio:8.2f} {compared.work_cpu_ratio:8.2f} {'':9} {wall_ratio:8.2f}"
     )
     return "\n".join(lines)
 
@@ -195,9 +198,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--workload", choices=("backfill", "idle"), action="append")
     parser.add_argument("--database", choices=("sqlite", "postgresql"), action="append")
-    parser.add_argument("--folder", type=Path, help="where the databases are made (default: a temporary folder)")
+    parser.add_argument("--folder", type=Path, help="where the databases are made")
     parser.add_argument("--json", action="store_true", help="print one JSON document")
-    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="leave cProfile files instead of measuring")
+    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="leave cProfile files instead")
     return parser.parse_args()
 
 
@@ -217,8 +220,9 @@ def main() -> None:
     with ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         for dialect in options.database or ("sqlite", "postgresql"):
-            kind = SqliteDatabases if dialect == "sqlite" else PostgresqlDatabases
-            databases = stack.enter_context(kind(folder))
+            databases: Databases = stack.enter_context(
+                SqliteDatabases(folder) if dialect == "sqlite" else PostgresqlDatabases(folder)
+            )
             for workload in options.workload or works:
                 if options.profile:
                     profile(workload, works[workload], databases, options.profile)
@@ -228,7 +232,8 @@ def main() -> None:
                     print(render(results[-1]), flush=True)
     if options.json:
         ratios = [
-            {**asdict(each), "cpu_ratio": each.cpu_ratio, "work_cpu_ratio": each.work_cpu_ratio} for each in results
+            {**asdict(each), "cpu_ratio": each.cpu_ratio, "work_cpu_ratio": each.work_cpu_ratio}
+            for each in results
         ]
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(ratios)) + b"\n")
 

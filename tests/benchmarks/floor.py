@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import sys
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import httpx
 import msgspec
 
 from tests.benchmarks.child import Job, ready, report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TABLE = """CREATE TABLE task_event (task_id text, group_id text, "timestamp" text, data {json},
 PRIMARY KEY (task_id, group_id, "timestamp")){options}"""
@@ -71,7 +74,9 @@ async def walk(client: httpx.AsyncClient, job: Job, task_id: str, write: Callabl
     while True:
         response = await client.get(url, params=params)
         page = decode(response.content)
-        rows = [(task_id, event.groupId, event.timestamp, bytes(event.data).decode()) for event in page.results]
+        rows = [
+            (task_id, event.groupId, event.timestamp, bytes(event.data).decode()) for event in page.results
+        ]
         if not job.idle:
             write(rows)
         count += len(rows)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 _DISTINCT_LOGS = 8
 """Tasks share this many logs, so that the server's memory does not limit the work."""
-_WORDS = "plan query table column load join filter retry error warehouse pipeline schema agent tool".split()
+_WORDS = ("plan", "query", "table", "column", "load", "join", "filter", "retry", "error", "schema", "agent")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +74,13 @@ def _make_event(chance: random.Random, group: str, timestamp: str, size: int) ->
         "usage": {"inputTokens": chance.randrange(9000), "outputTokens": chance.randrange(2000)},
         "text": "",
     }
-    empty = json.dumps({"data": data, "groupId": group, "timestamp": timestamp}, separators=(",", ":"))
-    missing = size - len(empty)
+    event = {"data": data, "groupId": group, "timestamp": timestamp}
+    missing = size - len(_compact(event))
     while len(str(data["text"])) < missing:
         data["text"] = f"{data['text']}{chance.choice(_WORDS)} "
     data["text"] = str(data["text"])[: max(missing, 0)]
-    return json.dumps({"data": data, "groupId": group, "timestamp": timestamp}, separators=(",", ":")).encode()
+    return _compact(event).encode()
+
+
+def _compact(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
