@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from sqlalchemy import func, select
-
 from maia_sync.app import App, open_app
 from maia_sync.errors import Bug, UsageError
 from maia_sync.sandbox.server import SandboxServer
 from maia_sync.sandbox.story import make_world, more_events
 from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
 from maia_sync.store.migrations import upgrade
-from maia_sync.store.schema import task_event, task_event_revision
 from maia_sync.store.tasks import upsert_tasks
 
 if TYPE_CHECKING:
@@ -100,6 +97,12 @@ ORDER BY tokens_in DESC""",
     ),
 )
 
+_MEDDLING = """\
+SELECT changed.revision, earlier.data AS before, changed.data AS now, vanished.data AS gone
+FROM task_event AS changed
+JOIN task_event_revision AS earlier USING (task_id, group_id, timestamp, ordinal)
+JOIN task_event AS vanished ON vanished.vanished_at IS NOT NULL"""
+
 
 class Answer(NamedTuple):
     """What SQL answered."""
@@ -121,8 +124,7 @@ class Meddling(NamedTuple):
     changed_before: str
     changed_now: str
     revision: int
-    vanished: int
-    vanished_data: str
+    vanished: str
 
 
 class Demo:
@@ -197,16 +199,10 @@ class Demo:
     def read_meddling(self) -> Meddling:
         """Return what the copy knows of it: the earlier payload, and the event that is gone upstream."""
         with self.app.database.transaction(write=False) as tx:
-            changed = tx.connection.execute(
-                select(task_event.c.data, task_event.c.revision).where(task_event.c.revision > 0)
-            ).first()
-            before = tx.connection.execute(select(task_event_revision.c.data)).scalar()
-            gone = task_event.c.vanished_at.is_not(None)
-            vanished = tx.connection.execute(select(func.count()).where(gone)).scalar_one()
-            data = tx.connection.execute(select(task_event.c.data).where(gone)).scalar()
-        if changed is None or before is None or data is None:
-            raise Bug("the demo's change was not found by the reconcile")
-        return Meddling(before, changed.data, changed.revision, vanished, data)
+            found = tx.connection.exec_driver_sql(_MEDDLING).one_or_none()
+        if found is None:
+            raise Bug("the demo's changes were not found by the reconcile")
+        return Meddling(found.before, found.now, found.revision, found.gone)
 
     def ask(self, question: Question) -> Answer:
         """Return what the database answers."""

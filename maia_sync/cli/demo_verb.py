@@ -83,7 +83,7 @@ def _sync(played: "Demo", *, full: bool = False) -> "tuple[RunReport, int, int]"
     with _observers(played) as observers:
         report, traffic = played.sync(observers, full=full)
     if code := exit_code_of_run(report):
-        say(f"   The demo ends here: the run has {report.status}.")
+        say(f"   The demo ends here: the run is {report.status}.")
         raise _BrokenOffError(code)
     return report, traffic.requests, traffic.events_served
 
@@ -126,7 +126,7 @@ def _find_changes(played: "Demo") -> None:
     say(f"     before  {_text(found.changed_before)}")
     say(f"     now     {_text(found.changed_now)}")
     say("   The dropped event is kept, and marked vanished:")
-    say(f"     gone    {_text(found.vanished_data)}")
+    say(f"     gone    {_text(found.vanished)}")
 
 
 def _text(data: str) -> str:

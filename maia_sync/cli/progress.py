@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from maia_sync.cli.escaping import one_line
 from maia_sync.cli.screen import console, note
+from maia_sync.cli.wording import counted
 from maia_sync.model import PageApplied, RunReport, RunStarted, WalkReport
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from maia_sync.settings import LogSettings
 
 _WHAT = {"sync": "Reading", "full": "Reconciling", "verify": "Comparing"}
+
+_ENDED = {"succeeded": "succeeded", "failed": "failed", "interrupted": "been interrupted"}
 
 
 @contextmanager
@@ -89,7 +92,8 @@ class Lines:
         elif isinstance(seen, WalkReport) and seen.error is not None:
             self._write("warning", _failure(seen), task_id=seen.task_id, error_kind=seen.error_kind)
         elif isinstance(seen, RunReport):
-            ended = f"The run has {seen.status}: {seen.new} new events, {seen.failed} tasks failed"
+            came_to = f"{counted(seen.new, 'new event')}, {counted(seen.failed, 'task')} failed"
+            ended = f"The run has {_ENDED[seen.status]}: {came_to}"
             fields = {"status": seen.status, "new": seen.new, "failed": seen.failed}
             self._write("info", ended, run_id=seen.run_id, **fields)
 
@@ -109,8 +113,3 @@ class Lines:
 
 def _failure(walk: WalkReport) -> str:
     return one_line(f"Task {walk.task_id} failed: {walk.error}")
-
-
-def counted(number: int, thing: str) -> str:
-    """Return a number and its noun: "1 task", "1,234 tasks"."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

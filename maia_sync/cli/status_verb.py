@@ -11,6 +11,7 @@ from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import note, print_json, say
 from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_verbs import AsJson, name_of, print_errors, task_as_json
+from maia_sync.cli.wording import counted
 from maia_sync.errors import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
@@ -93,8 +94,8 @@ def _print_overall(standing: _Standing) -> None:
     by_status = ", ".join(f"{count:,} {name}" for name, count in standing.by_status().items())
     say(f"Tasks        {by_status or 'none yet'}")
     say(f"Events       {totals.events:,}, {totals.vanished:,} of them vanished upstream")
-    say(f"Revisions    {totals.revisions:,} earlier payloads kept")
-    say(f"Quarantine   {totals.quarantined:,} elements")
+    say(f"Revisions    {counted(totals.revisions, 'earlier payload')} kept")
+    say(f"Quarantine   {counted(totals.quarantined, 'element')}")
     lags = [(lag, one.task) for one in standing.figures if (lag := one.lag(standing.now)) is not None]
     if lags:
         least, freshest = min(lags, key=itemgetter(0))

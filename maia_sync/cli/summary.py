@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from maia_sync.cli.durations import show_duration
 from maia_sync.cli.escaping import one_line
-from maia_sync.cli.progress import counted
+from maia_sync.cli.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -101,7 +101,7 @@ def _aligned(table: Table, row: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for a wide character, none for a combining one."""
+    """Return how many columns of a terminal a text takes: a wide character takes two."""
     if text.isascii():
         return len(text)
     from rich.cells import cell_len

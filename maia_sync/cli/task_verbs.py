@@ -18,6 +18,7 @@ from maia_sync.cli.task_ids import (
     read_task_file,
     shown,
 )
+from maia_sync.cli.wording import counted
 from maia_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,10 @@ def track(
     with invocation_of(context).app() as app, app.database.transaction() as tx:
         fresh = _upsert(tx, labels)
     known = len(labels) - fresh
-    say(f"Tracking {_tasks(len(labels))}: {fresh} new" + (f", {known} tracked before" if known else ""))
+    say(
+        f"Tracking {counted(len(labels), 'task')}: {fresh} new"
+        + (f", {known} tracked before" if known else "")
+    )
 
 
 def _upsert(tx: "Transaction", labels: dict[str, str | None]) -> int:
@@ -98,7 +102,7 @@ def _set_status(context: typer.Context, texts: list[str], status: "TaskStatus", 
 
         require_tracked(tx, task_ids)
         set_status(tx, task_ids, status)
-    say(sentence.format(_tasks(len(task_ids))))
+    say(sentence.format(counted(len(task_ids), "task")))
 
 
 def require_tracked(tx: "Transaction", task_ids: "Sequence[str]") -> None:
@@ -178,7 +182,3 @@ def task_as_json(figures: "TaskFigures", now: "datetime") -> dict[str, object]:
         "vanished": figures.vanished,
         "lag_seconds": None if lag is None else lag.total_seconds(),
     }
-
-
-def _tasks(number: int) -> str:
-    return "1 task" if number == 1 else f"{number} tasks"

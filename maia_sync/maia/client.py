@@ -182,7 +182,7 @@ def _refusal(
     """Tell the answers other than 200 apart by what to do next."""
     status = response.status_code
     bearer = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    said = explain_problem(body, hide={page_token or "": "[page token]", bearer: "[bearer token]"})
+    said = explain_problem(body, secrets=(page_token or "", bearer))
     if status == 401:
         return CredentialsRefused(f"the API refused the credentials (401){said}: check [auth]")
     if status == 403:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from urllib.parse import quote
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, unquote_plus
 
 import msgspec
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _LONGEST = 300
+_MOST_QUOTINGS = 3
 
 
 class _Problem(msgspec.Struct):
@@ -16,10 +20,11 @@ class _Problem(msgspec.Struct):
     violations: object = None
 
 
-def explain_problem(body: bytes, *, hide: Mapping[str, str]) -> str:
+def explain_problem(body: bytes, *, secrets: Iterable[str]) -> str:
     """Return `: what upstream said`, or "" if it said nothing readable.
 
-    Upstream may quote the request: `hide` maps each secret in it to what stands for it instead.
+    Upstream may quote the request. Words that hold one of the secrets, in whatever URL spelling,
+    are not repeated at all: blotting out one spelling would leave another.
     """
     try:
         problem = msgspec.json.decode(body, type=_Problem)
@@ -28,8 +33,14 @@ def explain_problem(body: bytes, *, hide: Mapping[str, str]) -> str:
     violations = problem.violations if isinstance(problem.violations, list) else []
     said = [text for text in (problem.detail or problem.title, *violations) if isinstance(text, str) and text]
     sentence = "; ".join(dict.fromkeys(said))
-    for secret, name in hide.items():
-        if secret:
-            sentence = sentence.replace(secret, name).replace(quote(secret, safe=""), name)
+    if any(secret and _holds(sentence, secret) for secret in secrets):
+        return " (its words are not repeated: they quote a token)"
     plain = "".join(char if char.isprintable() else " " for char in sentence)
     return f": {' '.join(plain.split())[:_LONGEST]}" if plain.strip() else ""
+
+
+def _holds(sentence: str, secret: str) -> bool:
+    spellings = [sentence]
+    for _ in range(_MOST_QUOTINGS):
+        spellings += [unquote(spellings[-1]), unquote_plus(spellings[-1])]
+    return any(secret in spelling for spelling in spellings)

@@ -6,8 +6,9 @@ key and equal payload is one event, wherever it stands. What is left over within
 to the end) pairs in order as changes. Surplus payloads are new rows, surplus rows are left alone.
 
 Changes at a page's end lie behind the highest row matched (of a page that is changed throughout, all
-of them do). There, the one row of a key pairs with the one payload of that key unless the page behind
-serves the row's payload still; so that page has to be known, and until it is, the plan is undecided.
+of them do). Where such may be, the block reaches on to the first row that the page behind serves, so
+that page has to be known, and until it is, the plan is undecided. If that page serves no stored row
+either (upstream spells its payloads anew), the block reaches on as far as the keys agree one by one.
 
 Equal digests are equal payloads. Payloads that only may be equal (same key, another digest) are
 compared by their canonical digests, which `sync/canonical.py` makes of the payloads.
@@ -16,13 +17,16 @@ compared by their canonical digests, which `sync/canonical.py` makes of the payl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import takewhile
 from operator import attrgetter
 from typing import TypeAlias
 
 import msgspec
 
-from maia_sync.model import ChangedRow, Event, EventKey, NewRow, PagePlan, StoredRow, Window
+from maia_sync.model import NO_TIMESTAMP, ChangedRow, Event, EventKey, NewRow, PagePlan, StoredRow, Window
 from maia_sync.sync.order import Placer
+
+_ENDLESS = 2**63 - 1
 
 RowName: TypeAlias = tuple[str, int, int]
 """(group_id, timestamp, ordinal): a row within its task."""
@@ -190,16 +194,13 @@ class _Matching:
 
     def pair_changes(self) -> list[ChangedRow]:
         """Pair left-over rows of the block with left-over payloads of the same key, in order."""
-        cursor = self._question.cursor_seq
-        top = max((row.seq for row in self.matched_rows.values()), default=cursor)
+        cursor, end = self._question.cursor_seq, self._block_end()
         changed: list[ChangedRow] = []
         for key, payloads in self._fresh.items():
             left_over = [
                 row
                 for row in self._rows.get(key, ())
-                if row.seq > cursor
-                and name_of(row) not in self.matched_rows
-                and (self._question.last_page or row.seq <= top or self._changed_at_end(row, payloads))
+                if row.seq > cursor and name_of(row) not in self.matched_rows and row.seq <= end
             ]
             # Live rows first: a vanished one is what upstream took away, not what it edited.
             left_over.sort(key=attrgetter("vanished", "seq", "ordinal"))
@@ -216,18 +217,34 @@ class _Matching:
             self._match(change.row)
         return changed
 
-    def _changed_at_end(self, row: StoredRow, payloads: list[Event]) -> bool:
-        """Tell whether a row behind the block is the one that this page serves changed."""
-        key = (row.group_id, row.timestamp)
-        if len(self._rows[key]) > 1 or len(payloads) > 1 or row.canonical is not None:
-            return False
-        following = self._question.following
-        if following is None:
+    def _block_end(self) -> int:
+        """Return the highest seq that belongs to the page's block."""
+        question = self._question
+        if question.last_page:
+            return _ENDLESS
+        top = max((row.seq for row in self.matched_rows.values()), default=question.cursor_seq)
+        behind = [row for row in question.window.rows if row.seq > top]
+        if not any((row.group_id, row.timestamp) in self._fresh for row in behind):
+            return top
+        if question.following is None:
             self.undecided = True
-            return False
-        return (*key, row.digest) not in {
-            (event.group_id, event.timestamp, event.digest) for event in following
-        }
+            return top
+        served = {(event.group_id, event.timestamp, event.digest) for event in question.following}
+        for row in behind:
+            if (row.group_id, row.timestamp, row.digest) in served:
+                return row.seq - 1
+        return self._agreeing_end(top, behind)
+
+    def _agreeing_end(self, top: int, behind: list[StoredRow]) -> int:
+        """Follow the page's last payloads and the rows behind the block while their keys agree."""
+        trailing = takewhile(lambda slot: isinstance(slot, Event), reversed(self._slots))
+        for event, row in zip(reversed(list(trailing)), behind, strict=False):
+            key = (event.group_id, event.timestamp)
+            alone = len(self._rows.get(key, ())) == 1 and len(self._fresh.get(key, ())) == 1
+            if event.timestamp == NO_TIMESTAMP or key != (row.group_id, row.timestamp) or not alone:
+                break
+            top = row.seq
+        return top
 
     def place_new(self) -> list[NewRow]:
         """Give each surplus payload an ordinal and a place in the task's order."""

@@ -17,7 +17,7 @@ from maia_sync.sandbox.story import make_world, more_events
 from maia_sync.sandbox.world import Log, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 ODD = "11111111-2222-4333-8444-555555555555"
@@ -125,6 +125,31 @@ def test_a_task_that_fails_is_named_and_does_not_stop_the_others(folder: CliFold
     assert standing["totals"]["events"] == 126
     assert [task["task_id"] for task in standing["tasks"] if task["last_error"]] == [missing]
     assert len(world.logs) == 3
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sync_keeps_whole_pages_and_goes_on_next_time(
+    folder: CliFolder, world: World, number: signal.Signals, code: int
+) -> None:
+    log = next(iter(world.logs.values()))
+    more_events(log, 940)
+    folder.variables["MAIA_SYNC_API__PAGE_SIZE"] = "10"
+    world.latency = 0.05
+    process = folder.start("sync", "--json", "--task", log.task_id)
+    assert process.stderr is not None
+    try:
+        assert "Reading 1 task" in process.stderr.readline()
+        process.send_signal(number)
+        out, complaints = process.communicate(timeout=20)
+    finally:
+        process.kill()
+        process.wait()
+    report = json.loads(out)
+    assert process.returncode == code, complaints
+    assert (report["status"], report["interrupted_by"], report["failed"]) == ("interrupted", number, 0)
+    assert "Traceback" not in complaints
+    world.latency = 0.0
+    assert report["new"] + folder.ok("sync", "--json", "--task", log.task_id).json()["new"] == 1000
 
 
 def test_verify_tells_a_true_copy_from_an_untrue_one(folder: CliFolder, world: World) -> None:
@@ -249,3 +274,20 @@ def test_the_sandbox_serves_tasks_that_can_be_synced_as_it_says(tmp_path: Path) 
         process.kill()
         process.wait()
     assert process.returncode == 130
+
+
+def test_every_verb_that_needs_a_database_works_on_postgresql(
+    tmp_path: Path, world: World, one_authority: Path, new_postgresql_database: Callable[[], str]
+) -> None:
+    with SandboxServer(world) as server:
+        folder = for_sandbox(tmp_path, server.url, one_authority)
+        folder.variables["MAIA_SYNC_DATABASE__URL"] = new_postgresql_database()
+        folder.ok("db", "upgrade")
+        folder.ok("db", "check")
+        folder.ok("track", *world.logs)
+        assert folder.ok("sync", "--json").json()["new"] == 126
+        assert sum(task["events"] for task in folder.ok("tasks", "--json").json()) == 126
+        assert folder.ok("status", "--json").json()["totals"]["events"] == 126
+        assert folder.ok("events", ODD, "--raw", "--limit", "3").out.encode().count(b"\n") == 2
+        assert folder.ok("verify", "--json").json()["difference_count"] == 0
+        assert {finding["level"] for finding in folder.ok("doctor", "--json").json()} == {"ok", "warning"}

@@ -81,7 +81,7 @@ def run_alembic(database: Database, verb: Callable[..., None], revision: str) ->
 
 @contextmanager
 def plain_connection(database: Database) -> Iterator[sa.Connection]:
-    """Connect as SQLAlchemy does by itself; ours reads `json` as text, which its reflection does not expect."""
+    """Connect as SQLAlchemy does by itself: ours reads `json` as text, which its reflection cannot."""
     engine = sa.create_engine(database.engine.url)
     with engine.connect() as connection:
         yield connection
@@ -312,10 +312,11 @@ def test_a_log_table_can_be_distributed_by_task_id(name: str) -> None:
     unique = [
         each for each in table.constraints if isinstance(each, sa.UniqueConstraint | sa.PrimaryKeyConstraint)
     ]
-    unique_indexes = [index for index in table.indexes if index.unique]
     assert unique
-    for key in (*unique, *unique_indexes):
+    for key in unique:
         assert "task_id" in key.columns, key.name
+    for index in table.indexes:
+        assert "task_id" in index.columns or not index.unique, index.name
 
 
 @pytest.mark.parametrize("name", ["task_event", "task_event_revision", "checkpoint"])

@@ -48,7 +48,7 @@ def test_lines_tell_of_runs_and_failures_not_of_pages(capsys: pytest.CaptureFixt
     assert err.splitlines() == [
         "2026-01-01 00:00:00Z Reading 2 tasks",
         "2026-01-01 00:00:00Z Task some-task failed: the API\\u001b[2J said no",
-        "2026-01-01 00:00:00Z The run has failed: 1800 new events, 1 tasks failed",
+        "2026-01-01 00:00:00Z The run has failed: 1,800 new events, 1 task failed",
     ]
 
 
