@@ -41,9 +41,7 @@ def make_auth(settings: AuthSettings) -> BearerAuth:
     kind = settings.require_credential()
     if kind == "client_credentials":
         raise ConfigError(
-            [
-                "auth.client_id: this version cannot use client credentials yet; expected token, token_file or token_command"
-            ]
+            ["auth.client_id: not usable in this version yet, expected token, token_file or token_command"]
         )
     return BearerAuth(lambda: read_token(settings))
 

@@ -45,6 +45,8 @@ T = TypeVar("T")
 for _chatty in ("httpx", "httpcore"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
+_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+"""Never asked through a proxy, whatever the environment says of proxies."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 300.0
@@ -86,7 +88,8 @@ class MaiaClient:
                 "Accept-Encoding": "gzip",
                 "User-Agent": f"maia-sync/{__version__}",
             },
-            verify=ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else True,
+            verify=_trust(settings),
+            mounts=dict.fromkeys(_LOOPBACK),
             transport=transport,
         )
 
@@ -176,7 +179,14 @@ class MaiaClient:
         return b"".join(chunks)
 
 
-def _refusal(
+def _trust(settings: ApiSettings) -> ssl.SSLContext | bool:
+    """Return which certificates are trusted; a plain http:// address has none to check."""
+    if settings.base_url.startswith("http://"):
+        return False
+    return ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else True
+
+
+def _refusal(  # noqa: PLR0911 - one return per kind of answer
     response: httpx.Response, body: bytes, page_token: str | None
 ) -> GiveUpTask | RetryLater | CredentialsRefused:
     """Tell the answers other than 200 apart by what to do next."""

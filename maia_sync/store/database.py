@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
 
 BUSY_TIMEOUT_MS = 60_000
+_INSUFFICIENT_PRIVILEGE = "42501"
 _WRITE = "maia_sync_write"
 
 
@@ -105,6 +106,10 @@ class Database:
     def _ours(self, error: Exception) -> Exception:
         original = getattr(error, "orig", None) or error
         reason = " ".join(str(original).split())
+        if getattr(original, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
+            return DatabaseError(
+                f"the database user of {self.place} may not do this: {_first_sentence(reason)}"
+            )
         if isinstance(error, IntegrityError | ProgrammingError):
             return Bug(f"the database refused a statement of ours: {type(original).__name__}")
         if isinstance(error, OperationalError) or isinstance(
@@ -143,7 +148,11 @@ class Database:
             raise DatabaseNotMigrated(
                 f"{self.place} is at migration {revision}, this version needs {HEAD}: run `maia-sync db upgrade`"
             )
-        raise DatabaseTooNew(
+        raise self.too_new(revision)
+
+    def too_new(self, revision: str) -> DatabaseTooNew:
+        """Return the error for a database that a newer version has migrated."""
+        return DatabaseTooNew(
             f"{self.place} is at migration {revision}, which this version does not know: upgrade maia-sync"
         )
 

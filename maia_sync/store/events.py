@@ -22,10 +22,9 @@ if TYPE_CHECKING:
 
 _CHUNK = 400
 _columns = task_event.c
+_NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
 _IDENTITY = (
-    _columns.group_id,
-    _columns.timestamp,
-    _columns.ordinal,
+    *_NAME,
     _columns.seq,
     _columns.digest,
     _columns.canonical,
@@ -161,15 +160,28 @@ def read_payloads(
 ) -> dict[tuple[str, int, int], Payload]:
     """Return the rows' payloads by (group_id, timestamp, ordinal)."""
     payloads: dict[tuple[str, int, int], Payload] = {}
-    names = (_columns.group_id, _columns.timestamp, _columns.ordinal)
     for at in range(0, len(rows), _CHUNK):
         chunk = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
-        statement = select(*names, _columns.data, _columns.extra, _columns.timestamp_text).where(
-            _columns.task_id == task_id, tuple_(*names).in_(chunk)
-        )
-        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(statement):
-            payloads[(group_id, timestamp, ordinal)] = Payload(data=data, extra=extra, timestamp_text=text)
+        payloads |= _payloads(tx, task_id, tuple_(*_NAME).in_(chunk))
     return payloads
+
+
+def read_payloads_between(
+    tx: Transaction, task_id: str, first_seq: int, last_seq: int
+) -> dict[tuple[str, int, int], Payload]:
+    """Return the payloads of a stretch of the task's order by (group_id, timestamp, ordinal)."""
+    return _payloads(tx, task_id, _columns.seq.between(first_seq, last_seq))
+
+
+def _payloads(
+    tx: Transaction, task_id: str, condition: ColumnElement[bool]
+) -> dict[tuple[str, int, int], Payload]:
+    payload = (_columns.data, _columns.extra, _columns.timestamp_text)
+    statement = select(*_NAME, *payload).where(_columns.task_id == task_id, condition)
+    return {
+        (group_id, timestamp, ordinal): Payload(data=data, extra=extra, timestamp_text=text)
+        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(statement)
+    }
 
 
 def insert_unless_stored(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> bool:

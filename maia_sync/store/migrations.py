@@ -9,7 +9,6 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
-from maia_sync.errors import DatabaseTooNew
 from maia_sync.store.schema import HEAD, KNOWN_REVISIONS
 
 if TYPE_CHECKING:
@@ -40,9 +39,7 @@ def upgrade(database: Database) -> str:
             else None
         )
         if found is not None and found not in KNOWN_REVISIONS:
-            raise DatabaseTooNew(
-                f"{database.place} is at migration {found}, which this version does not know: upgrade maia-sync"
-            )
+            raise database.too_new(str(found))
         if found != HEAD:
             config = Config()
             config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

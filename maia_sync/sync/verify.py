@@ -28,6 +28,7 @@ from maia_sync.model import (
 )
 from maia_sync.store import events as event_store
 from maia_sync.store.quarantined import is_quarantined
+from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.compare import MARGIN, look_up
 from maia_sync.sync.crew import task_ids_to_walk, work_through
@@ -38,7 +39,7 @@ from maia_sync.sync.walk import LoopGuard
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from maia_sync.maia.client import MaiaClient
     from maia_sync.model import DifferenceKind, Event, Observer, Page
@@ -67,7 +68,8 @@ class Verification:
         self, task_ids: Sequence[str], *, concurrency: int, stop: asyncio.Future[int]
     ) -> VerifyReport:
         """Compare the given tasks, or every active one. Raises OperatorMustAct."""
-        self._tell(RunStarted(run_id=0, kind="verify", tasks=len(task_ids)))
+        tasks = len(task_ids) or await self._handover.run(self._count)
+        self._tell(RunStarted(run_id=0, kind="verify", tasks=tasks))
         stopped = await work_through(
             task_ids_to_walk(self._database, self._handover, task_ids),
             self._verify,
@@ -84,6 +86,10 @@ class Verification:
             differences=tuple(self._differences),
             interrupted_by=stopped,
         )
+
+    def _count(self) -> int:
+        with self._database.transaction(write=False) as tx:
+            return count_tasks(tx).get("active", 0)
 
     async def _verify(self, task_id: str) -> bool:
         report = WalkReport(task_id=task_id, kind="reconcile")
@@ -126,7 +132,11 @@ class Verification:
     def _compare(self, task_id: str, cursor: Cursor, seen: SeenRows, page: Page, number: int) -> _Compared:
         with self._database.transaction(write=False) as tx:
             window = event_store.read_window(tx, task_id, cursor.compare_seq, len(page.events) + MARGIN)
-            window = msgspec.structs.replace(window, rows=_as_stored(tx, task_id, window.rows)[0])
+            if window.rows:
+                payloads = event_store.read_payloads_between(
+                    tx, task_id, window.rows[0].seq, window.rows[-1].seq
+                )
+                window = msgspec.structs.replace(window, rows=_as_stored(window.rows, payloads)[0])
             plan = _plan(tx, task_id, page, cursor, window)
             lost = [element for element in page.quarantined if not is_quarantined(tx, task_id, element)]
         tell = partial(_difference, task_id, number)
@@ -187,7 +197,8 @@ def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Win
     unmatched = unmatched_events(page.events, window)
     if unmatched:
         question = look_up(tx, task_id, question, unmatched)
-        looked_up, canonicals = _as_stored(tx, task_id, question.looked_up)
+        payloads = event_store.read_payloads(tx, task_id, question.looked_up)
+        looked_up, canonicals = _as_stored(question.looked_up, payloads)
         question = msgspec.structs.replace(
             question, looked_up=looked_up, canonicals={**question.canonicals, **canonicals}
         )
@@ -195,10 +206,9 @@ def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Win
 
 
 def _as_stored(
-    tx: Transaction, task_id: str, rows: Sequence[StoredRow]
+    rows: Sequence[StoredRow], payloads: Mapping[RowName, event_store.Payload]
 ) -> tuple[list[StoredRow], dict[RowName, bytes]]:
     """Replace what rows say of their payloads by what the payloads say themselves."""
-    payloads = event_store.read_payloads(tx, task_id, rows)
     honest: list[StoredRow] = []
     canonicals: dict[RowName, bytes] = {}
     for row in rows:

@@ -123,6 +123,14 @@ def upgrade() -> None:
         postgresql_where=sa.text("canonical IS NOT NULL"),
     )
     op.create_index("ix_task_event_task_id_seq", "task_event", ["task_id", "seq"], unique=False)
+    op.create_index(
+        "ix_task_event_vanished",
+        "task_event",
+        ["task_id"],
+        unique=False,
+        sqlite_where=sa.text("vanished_at IS NOT NULL"),
+        postgresql_where=sa.text("vanished_at IS NOT NULL"),
+    )
     op.create_table(
         "task_event_revision",
         sa.Column("task_id", TASK_ID, nullable=False),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,26 +314,29 @@ def test_a_living_lease_is_respected_and_an_expired_one_taken_over(stage_for: St
 def test_p5_a_lost_database_connection_costs_pages_in_hand_only(stage_for: Staging) -> None:
     world = world_of_many(4, 200)
     stage = stage_for(world, api__page_size=10)
-    pages = 0
+    pages = lost = 0
 
     def cut_connections(_: object) -> None:
         nonlocal pages
         pages += 1
-        if pages == 30:
+        if pages % 12 == 0:
             stage.copy.ask(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
 
-    with pytest.raises(DatabaseError):
-        stage.sync(observers=[cut_connections])
-    for task in world.logs:
-        rows = stage.copy.log(task)
-        assert len(rows) % 10 == 0
-        if rows:
-            assert stage.copy.checkpoint(task)["page_token"] == world.token_at(task, len(rows))
-    assert sum(len(stage.copy.log(task)) for task in world.logs) >= 200
-    stage.copy.free_leases()
+    for _ in range(6):
+        with suppress(DatabaseError):
+            stage.sync(observers=[cut_connections])
+            continue
+        lost += 1
+        stage.copy.free_leases()
+        for task in world.logs:
+            rows = len(stage.copy.log(task))
+            assert rows % 10 == 0
+            if 0 < rows < 200:
+                assert stage.copy.checkpoint(task)["page_token"] == world.token_at(task, rows)
+    assert lost > 0
     stage.sync_well()
     for task in world.logs:
         assert_to_the_letter(stage.copy, task, events(200))
