@@ -27,6 +27,7 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   ├── DatabaseNotMigrated
     │   │   └── DatabaseTooNew
     │   └── UpstreamUnreachable        exit 6   no task got an answer
+    ├── KeysTaken                      exit 1   inner: keys taken to be new are stored; look first
     └── Bug                            exit 1   an invariant of ours is broken: report it
 
 No message carries a payload, a secret, a bearer token or a page token (promise P9).
@@ -170,6 +171,13 @@ class UpstreamUnreachable(OperatorMustAct):
     """No task got an answer from the API."""
 
     exit_code = EXIT_UPSTREAM
+
+
+class KeysTaken(MaiaSyncError):
+    """Rows that were taken to be new have keys that are stored; the transaction is undone.
+
+    Never leaves a walk: the page is written again, with its keys looked up first.
+    """
 
 
 class Bug(MaiaSyncError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
+from typing import NamedTuple
 
 import msgspec
 
@@ -21,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 10**9
 
 
-class Instant(msgspec.Struct, frozen=True, gc=False):
+class Instant(NamedTuple):
     """One timestamp, read."""
 
     nanoseconds: int

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.errors import LeaseLost
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
 
 
+_READ = select(checkpoint).where(checkpoint.c.task_id == bindparam("of_task"))
+_ADVANCE = (
+    update(checkpoint)
+    .where(checkpoint.c.task_id == bindparam("of_task"), checkpoint.c.epoch <= bindparam("new_epoch"))
+    .values(
+        {column.name: bindparam(f"new_{column.name}") for column in checkpoint.c if not column.primary_key}
+    )
+)
+
+
 def read_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
     """Return the task's checkpoint, or None if it was never walked."""
-    row = tx.connection.execute(select(checkpoint).where(checkpoint.c.task_id == task_id)).one_or_none()
+    row = tx.connection.execute(_READ, {"of_task": task_id}).one_or_none()
     if row is None:
         return None
     reconcile = None
@@ -44,12 +54,8 @@ def read_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
 def advance_checkpoint(tx: Transaction, lease: Lease, moved: Checkpoint) -> None:
     """Store the checkpoint under the lease's epoch. Raises LeaseLost if a newer epoch wrote it."""
     values = {**_columns(moved), "epoch": lease.epoch, "updated_at": tx.now}
-    statement = (
-        update(checkpoint)
-        .where(checkpoint.c.task_id == lease.task_id, checkpoint.c.epoch <= lease.epoch)
-        .values(values)
-    )
-    if tx.connection.execute(statement).rowcount == 1:
+    named = {f"new_{name}": value for name, value in values.items()} | {"of_task": lease.task_id}
+    if tx.connection.execute(_ADVANCE, named).rowcount == 1:
         return
     insert = postgresql.insert if tx.is_postgresql else sqlite.insert
     first = insert(checkpoint).values(task_id=lease.task_id, **values).on_conflict_do_nothing()

@@ -9,7 +9,6 @@ import msgspec
 from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, tuple_, update
 
 from maia_sync.model import EventKey, StoredRow, Window
-from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from maia_sync.model import ChangedRow, NewRow, SeenRows
+    from maia_sync.model import ChangedRow, SeenRows
     from maia_sync.store.database import Transaction
 
 _CHUNK = 400
@@ -35,6 +34,14 @@ _OF_ROW = (
     & (_columns.group_id == bindparam("of_group"))
     & (_columns.timestamp == bindparam("of_timestamp"))
     & (_columns.ordinal == bindparam("of_ordinal"))
+)
+
+
+_WINDOW = (
+    select(*_IDENTITY)
+    .where(_columns.task_id == bindparam("of_task"), _columns.seq > bindparam("after_seq"))
+    .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
+    .limit(bindparam("most"))
 )
 
 
@@ -63,13 +70,8 @@ class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_window(tx: Transaction, task_id: str, after_seq: int, limit: int) -> Window:
     """Return up to `limit` rows behind `after_seq` in reading order, and what follows them."""
-    statement = (
-        select(*_IDENTITY)
-        .where(_columns.task_id == task_id, _columns.seq > after_seq)
-        .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
-        .limit(limit + 1)
-    )
-    found = tx.connection.execute(statement).all()
+    values = {"of_task": task_id, "after_seq": after_seq, "most": limit + 1}
+    found = tx.connection.execute(_WINDOW, values).all()
     next_seq = found[limit].seq if len(found) > limit else None
     rows = [_identity(row, tied=row.seq == next_seq) for row in found[:limit]]
     return Window(rows=rows, next_seq=next_seq)
@@ -182,13 +184,6 @@ def _payloads(
         (group_id, timestamp, ordinal): Payload(data=data, extra=extra, timestamp_text=text)
         for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(statement)
     }
-
-
-def insert_unless_stored(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> bool:
-    """Insert new events; if one of their keys is stored already, insert none and return False."""
-    with tx.unless_taken() as taken:
-        insert_new_rows(tx, task_id, rows, run_id)
-    return not taken
 
 
 def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], run_id: int | None) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from maia_sync.errors import LeaseLost
 from maia_sync.model import Task
 from maia_sync.store.schema import task
 
@@ -15,10 +16,27 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Row
 
-    from maia_sync.model import TaskStatus
+    from maia_sync.model import Lease, TaskStatus
     from maia_sync.store.database import Transaction
 
 _CHUNK = 500
+_FINISH = (
+    update(task)
+    .where(
+        task.c.task_id == bindparam("of_task"),
+        task.c.lease_owner == bindparam("of_owner"),
+        task.c.lease_epoch == bindparam("of_epoch"),
+    )
+    .values(
+        last_polled_at=bindparam("moment"),
+        failures=0,
+        last_error=None,
+        last_error_at=None,
+        lease_owner=None,
+        lease_expires_at=None,
+    )
+)
+_FINISH_WITH_NEWS = _FINISH.values(last_news_at=bindparam("moment"))
 
 
 def upsert_tasks(tx: Transaction, task_ids: Sequence[str], *, label: str | None = None) -> int:
@@ -90,12 +108,11 @@ def count_tasks(tx: Transaction) -> dict[str, int]:
     return {str(status): int(count) for status, count in tx.connection.execute(statement)}
 
 
-def record_success(tx: Transaction, task_id: str, *, news: bool) -> None:
-    """Note that a walk of the task reached the end of its log."""
-    values = {"last_polled_at": tx.now, "failures": 0, "last_error": None, "last_error_at": None}
-    if news:
-        values["last_news_at"] = tx.now
-    tx.connection.execute(update(task).where(task.c.task_id == task_id).values(values))
+def finish_walk(tx: Transaction, lease: Lease, *, news: bool) -> None:
+    """Note that a walk reached the end of its log, and give its lease back, in one statement."""
+    named = {"of_task": lease.task_id, "of_owner": lease.owner, "of_epoch": lease.epoch, "moment": tx.now}
+    if tx.connection.execute(_FINISH_WITH_NEWS if news else _FINISH, named).rowcount != 1:
+        raise LeaseLost("another worker has taken this task in the meantime; it goes on there")
 
 
 def record_failure(tx: Transaction, task_id: str, error: str) -> None:

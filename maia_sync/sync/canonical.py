@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
+from typing import TYPE_CHECKING
 
 from maia_sync.maia.json_slices import tokens_of
 from maia_sync.maia.timestamp import read_instant
-from maia_sync.model import Event
+
+if TYPE_CHECKING:
+    from maia_sync.model import Event
 
 
 def canonical_of_event(event: Event) -> bytes:

@@ -1,7 +1,7 @@
 """What does a page come to against the rows that are stored? Reads what `identity` has to know.
 
-Most pages need one read: an idle poll finds its window repeated, a backfill finds it empty and
-inserts at once. Only a page that meets stored keys in another place looks rows up by key.
+Most pages need one read: an idle poll finds its window repeated, a backfill finds it empty. Only a
+page that meets stored keys in another place looks rows up by key.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ MARGIN = 100
 
 
 class Compared(msgspec.Struct, frozen=True, kw_only=True):
-    """A page's plan, what it was decided against, and whether its new rows are in already."""
+    """A page's plan, and the rows behind the cursor that it was decided against."""
 
     plan: PagePlan
     window: Window
-    inserted: bool
 
 
 def compare_page(
@@ -49,27 +48,30 @@ def compare_page(
     *,
     last_page: bool,
     following: Sequence[Event] | None = None,
-    run_id: int | None,
+    look_first: bool = False,
 ) -> Compared:
-    """Decide what a page comes to; rows whose keys prove to be new are inserted on the way.
+    """Decide what a page comes to.
 
-    `following` are the events of the page behind, where they are known (see `identity`).
+    Keys that are not in the window are taken to be new, as they are in nearly every page; the insert
+    finds out if they are not, and then the page is compared again with `look_first`. `following` are
+    the events of the page behind, where they are known (see `identity`).
     """
     window = event_store.read_window(tx, task_id, cursor_seq, len(events) + MARGIN)
     if is_repetition(events, window):
-        return Compared(plan=_repetition(events, window, cursor_seq), window=window, inserted=True)
+        return Compared(plan=_repetition(events, window, cursor_seq), window=window)
     question = Question(
         events=events, cursor_seq=cursor_seq, window=window, last_page=last_page, following=following
     )
     unmatched = unmatched_events(events, window)
     window_keys = {(row.group_id, row.timestamp) for row in window.rows}
-    if not window_keys or not any((event.group_id, event.timestamp) in window_keys for event in unmatched):
+    met_keys = bool(window_keys) and any(
+        (event.group_id, event.timestamp) in window_keys for event in unmatched
+    )
+    if not met_keys and not look_first:
         plan = None if window.rows else plan_all_new(question)
-        plan = plan or decide(question, canonical_of_event)
-        if event_store.insert_unless_stored(tx, task_id, plan.new, run_id):
-            return Compared(plan=plan, window=window, inserted=True)
+        return Compared(plan=plan or decide(question, canonical_of_event), window=window)
     plan = decide(look_up(tx, task_id, question, unmatched), canonical_of_event)
-    return Compared(plan=plan, window=window, inserted=False)
+    return Compared(plan=plan, window=window)
 
 
 def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> PagePlan:

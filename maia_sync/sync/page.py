@@ -16,14 +16,14 @@ from maia_sync.model import Checkpoint, Cursor, Lease, Page, Reconcile, WalkKind
 from maia_sync.store import events as event_store
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
-from maia_sync.store.leases import release_lease, renew_lease
+from maia_sync.store.leases import renew_lease
 from maia_sync.store.quarantined import insert_quarantined
-from maia_sync.store.tasks import record_success
+from maia_sync.store.tasks import finish_walk
 from maia_sync.sync.compare import Compared, compare_page
 from maia_sync.sync.order import add_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from maia_sync.model import SeenRows, StoredRow
     from maia_sync.store.database import Transaction
@@ -68,19 +68,25 @@ def write_page(
     lease_seconds: float,
     limit: int,
     run_id: int,
+    look_first: bool = False,
 ) -> PageWritten | None:
     """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept.
+
+    Raises KeysTaken, and has the transaction undone, if a key that was taken to be new is stored;
+    then it has to be called again in a new one, with `look_first`.
 
     Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
     the page's end from events that come there.
     """
     renew_lease(tx, lease, lease_seconds)
-    compared, last = _compare(tx, lease.task_id, position, page, following, limit=limit, run_id=run_id)
+    compare = partial(
+        compare_page, tx, lease.task_id, page.events, position.cursor.compare_seq, look_first=look_first
+    )
+    compared, last = _compare(compare, position, page, following, limit=limit)
     plan = compared.plan
     if plan.undecided:
         return None
-    if not compared.inserted:
-        insert_new_rows(tx, lease.task_id, plan.new, run_id)
+    insert_new_rows(tx, lease.task_id, plan.new, run_id)
     event_store.revise_events(tx, lease.task_id, plan.changed, run_id)
     event_store.unmark_vanished(tx, lease.task_id, plan.returned)
     event_store.store_canonicals(tx, lease.task_id, plan.canonicals)
@@ -91,8 +97,7 @@ def write_page(
     if last:
         vanished, doubted, moved = _settle_reconcile(tx, lease.task_id, position, moved)
         moved = _end_reached(tx, position, moved, [] if plan.new else plan.matched, news=news)
-        record_success(tx, lease.task_id, news=moved.news or bool(vanished))
-        release_lease(tx, lease)
+        finish_walk(tx, lease, news=moved.news or bool(vanished))
     if moved.checkpoint != position.checkpoint:
         advance_checkpoint(tx, lease, moved.checkpoint)
     return PageWritten(
@@ -108,17 +113,9 @@ def write_page(
 
 
 def _compare(
-    tx: Transaction,
-    task_id: str,
-    position: Position,
-    page: Page,
-    following: Page | None,
-    *,
-    limit: int,
-    run_id: int,
+    compare: Callable[..., Compared], position: Position, page: Page, following: Page | None, *, limit: int
 ) -> tuple[Compared, bool]:
     """Compare the page; tell whether it is the log's last (DESIGN section 3, own token repeated)."""
-    compare = partial(compare_page, tx, task_id, page.events, position.cursor.compare_seq, run_id=run_id)
     if page.next_token is None:
         return compare(last_page=True), True
     compared = compare(last_page=False, following=following.events if following else None)

@@ -19,6 +19,7 @@ import msgspec
 from maia_sync.errors import (
     Bug,
     GiveUpTask,
+    KeysTaken,
     LeaseLost,
     LogLoops,
     LogNewestFirst,
@@ -170,6 +171,14 @@ class Walk:
             )
 
     def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
+        try:
+            return self._write_once(position, page, following, look_first=False)
+        except KeysTaken:
+            return self._write_once(position, page, following, look_first=True)
+
+    def _write_once(
+        self, position: Position, page: Page, following: Page | None, *, look_first: bool
+    ) -> PageWritten | None:
         settings = self._around.settings
         with self._around.database.transaction() as tx:
             return write_page(
@@ -181,6 +190,7 @@ class Walk:
                 lease_seconds=settings.schedule.lease,
                 limit=settings.api.page_size,
                 run_id=self._around.run_id,
+                look_first=look_first,
             )
 
     def _held_lease(self) -> Lease:
