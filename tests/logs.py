@@ -16,6 +16,7 @@ def task_id(number: int) -> str:
 
 
 TASK = task_id(1)
+BEARER = "test-bearer-5f2c9a"
 
 
 def stamp(number: int) -> str:
@@ -25,7 +26,8 @@ def stamp(number: int) -> str:
 
 def event(number: int, text: str = "as it was", *, group: str = "g") -> bytes:
     """Return the n-th event of a log, with a key of its own."""
-    return f'{{"data":{{"n":{number},"text":"{text}"}},"groupId":"{group}","timestamp":"{stamp(number)}"}}'.encode()
+    data = f'{{"n":{number},"text":"{text}"}}'
+    return f'{{"data":{data},"groupId":"{group}","timestamp":"{stamp(number)}"}}'.encode()
 
 
 def twin(number: int, text: str) -> bytes:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -28,7 +30,9 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _STAMP = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?([Zz]|[+-]\d\d:\d\d)", re.ASCII
 )
-_SANDBOX_SHAPE = re.compile(rb'\{"data":(.*),"groupId":"([0-9a-f-]{36})","timestamp":"([0-9TZ:.-]+)"\}', re.DOTALL)
+_SANDBOX_SHAPE = re.compile(
+    rb'\{"data":(.*),"groupId":"([0-9a-f-]{36})","timestamp":"([0-9TZ:.-]+)"\}', re.DOTALL
+)
 _READING_ORDER = "ORDER BY seq, first_seen_at, ordinal"
 
 
@@ -56,14 +60,21 @@ def tell(element: bytes) -> Told | None:
     """Cut an element into what a row should hold; None for one that belongs into quarantine."""
     element = element.strip(b" \t\r\n")
     shape = _SANDBOX_SHAPE.fullmatch(element)
-    if shape and element.isascii() and b'"data":' not in shape[1] and element.count(b"[") + element.count(b"{") < 1000:
+    if (
+        shape
+        and element.isascii()
+        and b'"data":' not in shape[1]
+        and element.count(b"[") + element.count(b"{") < 1000
+    ):
         data, group, stamp = (part.decode() for part in shape.groups())
         return Told(group, nanoseconds(stamp), stamp, data, None)
     if not _is_storable_element(element):
         return None
     members = _members(element)
     last = {name: at for at, (name, _, _) in enumerate(members)}
-    raw = {name: members[last[name]][2] if name in last else None for name in ("data", "groupId", "timestamp")}
+    raw = {
+        name: members[last[name]][2] if name in last else None for name in ("data", "groupId", "timestamp")
+    }
     group, group_told = _group(raw["groupId"])
     stamp, stamp_told = _stamp(raw["timestamp"])
     spoken_for = {last.get("data")}
@@ -249,8 +260,6 @@ class Copy:
     @contextmanager
     def _connection(self) -> Iterator[Any]:
         if self.is_postgresql:
-            import psycopg
-
             with psycopg.connect(self.url.replace("+psycopg", "", 1), autocommit=True) as connection:
                 yield connection
         else:
@@ -337,7 +346,8 @@ class Copy:
         """Let another worker acquire the task, whoever holds it."""
         moment = datetime.now(UTC) + timedelta(seconds=expires_in)
         self.ask(
-            "UPDATE task SET lease_owner = ?, lease_epoch = lease_epoch + 1, lease_expires_at = ? WHERE task_id = ?",
+            "UPDATE task SET lease_owner = ?, lease_epoch = lease_epoch + 1, lease_expires_at = ? "
+            "WHERE task_id = ?",
             owner,
             moment if self.is_postgresql else f"{moment:%Y-%m-%d %H:%M:%S.%f}",
             task_id,

@@ -1,4 +1,4 @@
-"""What the main job must show: 20 tasks of 2,500 events, exactly as many requests as needed, an exact copy."""
+"""What must the main job show? 20 tasks of 2,500 events: as many requests as needed, an exact copy."""
 
 from __future__ import annotations
 

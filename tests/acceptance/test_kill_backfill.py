@@ -1,5 +1,7 @@
 """P5: does `kill -9` at any moment cost no more than the pages in hand, and never an event?"""
 
+# ruff: noqa: FBT001 - parameters of tests
+
 from __future__ import annotations
 
 import os
@@ -32,7 +34,9 @@ def forge() -> Iterator[Forge]:
 
 
 @pytest.fixture
-def child_environ(environ_for: Callable[..., dict[str, str]], database_url: str) -> Callable[..., dict[str, str]]:
+def child_environ(
+    environ_for: Callable[..., dict[str, str]], database_url: str
+) -> Callable[..., dict[str, str]]:
     def child_environ(stage: Any, **settings: object) -> dict[str, str]:
         return environ_for(stage.server.url, database_url, **settings)
 
@@ -139,7 +143,7 @@ def test_p5_a_ten_page_reconcile_killed_on_each_page_completes_and_marks_what_va
             kills += 1
         assert_sound(stage.copy, TASK)
     pages = world.tally.as_json()["pages"][TASK]
-    print(f"{moment}: {kills} kills, {world.tally.requests} requests for 10 pages, by page: {sorted(pages.values())}")
+    print(f"{moment}: {kills} kills, {world.tally.requests} requests for 10 pages: {sorted(pages.values())}")
     assert len(pages) == 10
     lives = 20 if moment == "mid-page" else 10
     assert refetched(world)[TASK] <= 2 * lives
@@ -197,7 +201,11 @@ def test_p5_a_kill_before_any_statement_or_commit_leaves_whole_pages_and_what_fo
 
 @pytest.mark.parametrize(("number", "full"), [(signal.SIGTERM, False), (signal.SIGINT, True)])
 def test_p5_a_signal_ends_the_run_with_whole_pages_and_free_leases(
-    stage_for: Staging, forge: Forge, child_environ: Callable[..., dict[str, str]], number: signal.Signals, full: bool
+    stage_for: Staging,
+    forge: Forge,
+    child_environ: Callable[..., dict[str, str]],
+    number: signal.Signals,
+    full: bool,
 ) -> None:
     world = world_of_many(8, 400)
     stage = stage_for(world, api__page_size=10)
@@ -286,7 +294,12 @@ def test_p8_memory_does_not_grow_with_the_log_nor_with_the_number_of_tasks(
         world.add(Log(task, events(2)))
     stage = stage_for(world)
     environ = child_environ(stage)
-    runs = [{"task_ids": [short]}, {"task_ids": [long]}, {"task_ids": [long], "full": True}, {"task_ids": many}]
+    runs = [
+        {"task_ids": [short]},
+        {"task_ids": [long]},
+        {"task_ids": [long], "full": True},
+        {"task_ids": many},
+    ]
     reports = forge.start(environ, *runs).end()
     assert [report["new"] for report in reports] == [5_000, 40_000, 0, 400]
     peaks = [report["peak_kb"] / 1024 for report in reports]

@@ -1,5 +1,7 @@
 """P2, P3 and P6: one row for one event, earlier payloads kept, nothing written for nothing."""
 
+# ruff: noqa: FBT001 - parameters of tests
+
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +11,7 @@ import pytest
 from logs import TASK, event, events, stamp, twin, world_of, world_of_many
 from oracle import assert_equal_as_set, assert_sound, assert_to_the_letter, distinct
 
+from maia_sync.sandbox.faults import Fault
 from maia_sync.sandbox.oddities import UNSTORABLE
 
 if TYPE_CHECKING:
@@ -46,7 +49,7 @@ def test_p2_events_that_pages_repeat_make_no_second_row(stage_for: Staging, repe
 def test_p2_overlapping_pages_make_no_second_row(stage_for: Staging) -> None:
     world = world_of(events(40))
 
-    def three_back(asked: str | None, natural: str | None) -> str | None:
+    def three_back(_: str | None, natural: str | None) -> str | None:
         if natural is None:
             return None
         position = world.tokens.position(TASK, "oldest-first", natural)
@@ -102,7 +105,9 @@ def test_p2_numbers_spelt_otherwise_are_another_payload(stage_for: Staging, numb
     assert texts(stage) == [number.decode()]
 
 
-def test_p2_a_refused_token_leads_to_a_walk_from_the_start_that_makes_no_second_row(stage_for: Staging) -> None:
+def test_p2_a_refused_token_leads_to_a_walk_from_the_start_that_makes_no_second_row(
+    stage_for: Staging,
+) -> None:
     stage = stage_for(world_of(events(35)), api__page_size=10)
     stage.sync_well()
     stage.world.revoke_tokens()
@@ -129,8 +134,12 @@ def test_p2_two_syncs_at_once_share_the_tasks(stage_for: Staging) -> None:
 # ---------------------------------------------------------------------------- P3
 
 
-@pytest.mark.parametrize(("position", "full"), [(33, False), (33, True), (4, True), (0, True), (39, False), (39, True)])
-def test_p3_a_changed_payload_is_a_revision_of_the_same_row(stage_for: Staging, position: int, full: bool) -> None:
+@pytest.mark.parametrize(
+    ("position", "full"), [(33, False), (33, True), (4, True), (0, True), (39, False), (39, True)]
+)
+def test_p3_a_changed_payload_is_a_revision_of_the_same_row(
+    stage_for: Staging, position: int, full: bool
+) -> None:
     """In the last page a poll sees it, in an earlier one a reconcile."""
     stage = stage_for(world_of(events(40)), api__page_size=10)
     stage.sync_well()
@@ -148,7 +157,9 @@ def test_p3_a_changed_payload_is_a_revision_of_the_same_row(stage_for: Staging, 
     assert_to_the_letter(stage.copy, TASK, stage.world.logs[TASK].events)
 
 
-def test_p3_a_poll_does_not_read_an_early_page_and_so_leaves_its_change_to_the_reconcile(stage_for: Staging) -> None:
+def test_p3_a_poll_does_not_read_an_early_page_and_so_leaves_its_change_to_the_reconcile(
+    stage_for: Staging,
+) -> None:
     stage = stage_for(world_of(events(40)), api__page_size=10)
     stage.sync_well()
     stage.world.logs[TASK].replace(4, event(4, "changed"))
@@ -281,7 +292,9 @@ def test_p3_more_than_a_tenth_is_marked_only_when_a_second_reconcile_agrees(stag
     assert_equal_as_set(stage.copy, TASK, stage.world.logs[TASK].events)
 
 
-def test_p3_a_tenth_at_most_is_marked_at_once_and_a_doubt_that_is_borne_out_is_marked(stage_for: Staging) -> None:
+def test_p3_a_tenth_at_most_is_marked_at_once_and_a_doubt_that_is_borne_out_is_marked(
+    stage_for: Staging,
+) -> None:
     stage = stage_for(world_of(events(40)), api__page_size=10)
     stage.sync_well()
     stage.world.logs[TASK].remove(0, 4)
@@ -294,8 +307,6 @@ def test_p3_a_tenth_at_most_is_marked_at_once_and_a_doubt_that_is_borne_out_is_m
 
 
 def test_p3_nothing_is_marked_by_a_reconcile_that_did_not_reach_the_end(stage_for: Staging) -> None:
-    from maia_sync.sandbox.faults import Fault
-
     stage = stage_for(world_of(events(40)), api__page_size=10, api__retries=0)
     stage.sync_well()
     stage.world.logs[TASK].remove(3)
@@ -316,7 +327,9 @@ def test_p1_a_late_insertion_is_found_by_the_reconcile_and_stands_between_its_ne
 ) -> None:
     stage = stage_for(world_of([event(2 * number) for number in range(40)]), api__page_size=10)
     stage.sync_well()
-    stage.world.logs[TASK].insert(at, event(2 * at - 1 if at else 3000), event(2 * at - 1 if at else 3001, "twin"))
+    stage.world.logs[TASK].insert(
+        at, event(2 * at - 1 if at else 3000), event(2 * at - 1 if at else 3001, "twin")
+    )
     report = stage.sync_well(full=True)
     assert (report.new, report.changed, report.vanished) == (2, 0, 0)
     assert_to_the_letter(stage.copy, TASK, stage.world.logs[TASK].events)
@@ -351,7 +364,7 @@ def test_p1_insertions_at_one_spot_stay_in_order_beyond_the_room_between_two_row
 
 
 def test_p1_insertions_at_one_spot_before_each_other_are_all_kept(stage_for: Staging) -> None:
-    """Each right behind the same row: without room they share its seq, in the order in which they were seen."""
+    """Each right behind the same row: without room they share its seq, in the order of being seen."""
     stage = stage_for(world_of([event(0), event(3000)]))
     stage.sync_well()
     for number in range(26, 0, -1):
@@ -370,7 +383,16 @@ def test_p1_insertions_at_one_spot_before_each_other_are_all_kept(stage_for: Sta
 def test_p6_an_idle_poll_is_one_request_and_writes_no_row_whatever_the_log_has_been_through(
     stage_for: Staging,
 ) -> None:
-    log = [*events(30), twin(40, "a"), twin(40, "b"), *UNSTORABLE.values(), event(41), event(41), b"{}", b"{}"]
+    log = [
+        *events(30),
+        twin(40, "a"),
+        twin(40, "b"),
+        *UNSTORABLE.values(),
+        event(41),
+        event(41),
+        b"{}",
+        b"{}",
+    ]
     stage = stage_for(world_of(log), api__page_size=50)
     stage.sync_well()
     stage.world.logs[TASK].replace(31, twin(40, "changed"))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from conftest import BEARER
-from logs import TASK, events, world_of
+from logs import BEARER, TASK, events, world_of
 
 from maia_sync.errors import MaiaSyncError
 from maia_sync.sandbox.faults import Fault
@@ -51,7 +50,8 @@ def test_p9_no_secret_gets_out_when_a_problem_quotes_the_request(
         "violations": [f"paginationToken: {token}", f"bearer: {BEARER}"],
     }
     world.faults.add(
-        Fault(kind="status", status=status, count=None, after=1, body=json.dumps(problem).encode()), task_id=TASK
+        Fault(kind="status", status=status, count=None, after=1, body=json.dumps(problem).encode()),
+        task_id=TASK,
     )
     told: list[str] = []
     try:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(stage_for: Staging, concurrency: int) -> None:
+def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(
+    stage_for: Staging, concurrency: int
+) -> None:
     world = world_of_many(10, 25)
     good = (task_id(1), task_id(5), task_id(10))
     forbidden, missing, garbage, looping, endless, newest_first, resetting = (
@@ -154,7 +156,9 @@ PASSING = {
 
 @pytest.mark.parametrize("name", PASSING)
 @pytest.mark.parametrize("after", [0, 2])
-def test_p2_what_may_pass_is_asked_again_and_leaves_no_trace(stage_for: Staging, name: str, after: int) -> None:
+def test_p2_what_may_pass_is_asked_again_and_leaves_no_trace(
+    stage_for: Staging, name: str, after: int
+) -> None:
     world = world_of(events(35))
     stage = stage_for(world, api__page_size=10, api__timeout=0.2, api__retries=2)
     world.faults.add(Fault(**{**vars(PASSING[name]), "after": after}), task_id=TASK)
@@ -178,7 +182,9 @@ def test_waits_between_retries_double_and_end(stage_for: Staging) -> None:
     stage.world.faults.add(Fault(kind="status", status=502, count=None), task_id=TASK)
     assert stage.sync().walks[0].error_kind == "RetriesExhausted"
     assert stage.requests == 5
-    assert [low <= wait <= 2 * low for wait, low in zip(clock.slept, (0.5, 1, 2, 4), strict=True)] == [True] * 4
+    assert [low <= wait <= 2 * low for wait, low in zip(clock.slept, (0.5, 1, 2, 4), strict=True)] == [
+        True
+    ] * 4
 
 
 # ---------------------------------------------------------------------------- page tokens
@@ -195,11 +201,11 @@ def test_a_400_without_a_token_is_the_tasks_error_at_once(stage_for: Staging) ->
 
 def test_two_refusals_without_getting_deeper_are_the_tasks_error(stage_for: Staging) -> None:
     stage = stage_for(world_of(events(35)), api__page_size=10)
-    stage.world.token_life = -1.0  # every token is refused
+    stage.world.faults.add(*[Fault(kind="status", status=400, after=1)] * 5, task_id=TASK)
     report = stage.sync()
     assert (report.failed, stage.requests) == (1, 4)
     assert "twice" in stage.copy.task(TASK)["last_error"]
-    stage.world.token_life = None
+    stage.world.faults.clear()
     stage.sync_well()
     assert_to_the_letter(stage.copy, TASK, events(35))
 
@@ -207,7 +213,9 @@ def test_two_refusals_without_getting_deeper_are_the_tasks_error(stage_for: Stag
 def test_refusals_that_come_deeper_each_time_are_overcome(stage_for: Staging) -> None:
     stage = stage_for(world_of(events(55)), api__page_size=10)
     refusal = {"kind": "status", "status": 400}
-    stage.world.faults.add(Fault(**refusal, after=2), Fault(**refusal, after=3), Fault(**refusal, after=4), task_id=TASK)
+    stage.world.faults.add(
+        Fault(**refusal, after=2), Fault(**refusal, after=3), Fault(**refusal, after=4), task_id=TASK
+    )
     stage.sync_well()
     assert stage.requests == 3 + 4 + 5 + 6
     assert_to_the_letter(stage.copy, TASK, events(55))
@@ -264,7 +272,9 @@ def test_p2_a_worker_that_lost_its_lease_while_a_page_was_fetched_writes_nothing
     assert (found["lease_owner"], found["last_error"], found["last_polled_at"]) == ("another", None, None)
 
 
-def test_p2_a_lease_lost_in_the_middle_of_a_walk_leaves_whole_pages_and_their_checkpoint(stage_for: Staging) -> None:
+def test_p2_a_lease_lost_in_the_middle_of_a_walk_leaves_whole_pages_and_their_checkpoint(
+    stage_for: Staging,
+) -> None:
     world = world_of(events(55))
     stage = stage_for(world, api__page_size=10)
     third = world.token_at(TASK, 20)

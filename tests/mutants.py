@@ -1,0 +1,405 @@
+"""Does a test fail for each promise of DESIGN section 3, if the code breaks it? `python tests/mutants.py`.
+
+Each mutant is one small edit in a copy of the code, and the tests that must notice it. First the tests run
+against the code as it is: they pass, or nothing that follows would mean anything. Then each edit is applied
+alone: its tests must fail. Exit code 0 if they all do. SQLite only, two at a time.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED = ("maia_sync", "migrations", "tests", "pyproject.toml", "config.example.toml")
+AT_ONCE = 2
+TIMEOUT = 120
+
+COMPLETE = "integration/test_promises_complete.py"
+CHANGES = "integration/test_promises_changes.py"
+ISOLATED = "integration/test_promises_isolated.py"
+DISCREET = "integration/test_promises_discreet.py"
+KILLS = "acceptance/test_kill_backfill.py"
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One edit: in `file`, which holds `old` exactly once, `new` stands instead; `tests` must fail."""
+
+    promise: str
+    breaks: str
+    file: str
+    old: str
+    new: str
+    tests: str
+    """A file below tests/ and a test's name."""
+    only: str = "sqlite"
+    """Which of the test's parameters, as pytest's -k has it."""
+
+
+MUTANTS = (
+    Mutant(
+        "P1",
+        "reads the next token as `more` alone",
+        "maia/wire.py",
+        "wire.more or wire.nextCursor or None",
+        "wire.more or None",
+        f"{COMPLETE}::test_p1_the_next_token_is_read_under_both_names_and_the_end_in_every_spelling",
+        "sqlite and absent-nextCursor",
+    ),
+    Mutant(
+        "P1",
+        'takes the token "" for a token',
+        "maia/wire.py",
+        "wire.more or wire.nextCursor or None",
+        "wire.more if wire.more is not None else wire.nextCursor",
+        f"{COMPLETE}::test_p1_the_next_token_is_read_under_both_names_and_the_end_in_every_spelling",
+        "sqlite and empty-more",
+    ),
+    Mutant(
+        "P1",
+        "takes a 200 without results for an empty log",
+        "maia/wire.py",
+        '    if "results" not in fields:\n        raise BrokenPage("the answer has no results array")',
+        '    if "results" not in fields:\n        return b"[]", None',
+        f"{COMPLETE}::test_p1_a_body_that_is_no_page_is_never_taken_for_the_end_of_a_log",
+        "sqlite and not_a_page",
+    ),
+    Mutant(
+        "P1",
+        "drops what cannot be stored as an event",
+        "sync/page.py",
+        "quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)",
+        "quarantined = 0",
+        f"{COMPLETE}::test_p1_every_odd_event_is_stored_or_quarantined_to_the_letter_and_the_run_goes_on",
+    ),
+    Mutant(
+        "P1",
+        "appends late insertions at the end",
+        "sync/order.py",
+        "        upper = self._successor(lower)\n",
+        "        lower, upper = self._end(), None\n",
+        f"{CHANGES}::test_p1_a_late_insertion_is_found_by_the_reconcile_and_stands_between_its_neighbours",
+        "sqlite and 25",
+    ),
+    Mutant(
+        "P1",
+        "lets rows without room forget their order",
+        "sync/order.py",
+        "max(0, at + 1 - room)) for at in range(count)]",
+        "-max(0, at + 1 - room) * 10**9) for at in range(count)]",
+        f"{CHANGES}::test_p1_insertions_at_one_spot_stay_in_order_beyond_the_room_between_two_rows",
+    ),
+    Mutant(
+        "P2",
+        "numbers ordinals from one",
+        "sync/identity.py",
+        "ordinal = ordinals.get(key, 0)",
+        "ordinal = ordinals.get(key, 1)",
+        f"{CHANGES}::test_p3_of_events_of_one_key_side_by_side_only_the_changed_one_gets_a_revision",
+    ),
+    Mutant(
+        "P2",
+        "takes another spelling for another payload",
+        "sync/identity.py",
+        "next((row for row in rows if self._row_canonical(row) == wanted), None)",
+        "next((row for row in rows if self._row_canonical(row) == wanted and not rows), None)",
+        f"{CHANGES}::test_p2_a_payload_spelt_otherwise_is_the_same_event_and_its_first_spelling_stays",
+    ),
+    Mutant(
+        "P2",
+        "writes a page under a lease that it has lost",
+        "store/leases.py",
+        "if tx.connection.execute(_RENEW, values).rowcount != 1:",
+        "if tx.connection.execute(_RENEW, values).rowcount > 1:",
+        f"{ISOLATED}::test_p2_a_worker_that_lost_its_lease_while_a_page_was_fetched_writes_nothing",
+    ),
+    Mutant(
+        "P2",
+        "overwrites a checkpoint of a newer epoch",
+        "store/checkpoints.py",
+        ', checkpoint.c.epoch <= bindparam("new_epoch"))',
+        ")",
+        f"{ISOLATED}::test_p2_a_checkpoint_of_a_newer_epoch_is_never_overwritten",
+    ),
+    Mutant(
+        "P2",
+        "takes a task whose lease is alive",
+        "store/leases.py",
+        "task.c.lease_expires_at < bindparam(",
+        "task.c.lease_expires_at > bindparam(",
+        f"{ISOLATED}::test_a_living_lease_is_respected_and_an_expired_one_taken_over",
+    ),
+    Mutant(
+        "P3",
+        "drops the revision",
+        "store/events.py",
+        "    for name in names:\n        tx.connection.execute(history, name)\n",
+        "",
+        f"{CHANGES}::test_p3_a_changed_payload_is_a_revision_of_the_same_row",
+        "sqlite and 33-False",
+    ),
+    Mutant(
+        "P3",
+        "pairs changes before equal payloads",
+        "sync/identity.py",
+        "row = by_digest.get(payload) or self._equal_row(key, event)",
+        'row = None if b"c" in (event.data or "").encode() else by_digest.get(payload)',
+        f"{CHANGES}::test_p3_equal_payloads_match_before_changes_are_paired",
+    ),
+    Mutant(
+        "P3",
+        "marks as vanished before the last page",
+        "sync/page.py",
+        "    vanished = doubted = 0\n",
+        "    vanished = doubted = 0\n"
+        "    if moved.reconcile:\n"
+        "        event_store.mark_vanished(tx, lease.task_id, moved.reconcile.seen)\n",
+        f"{CHANGES}::test_p3_nothing_is_marked_by_a_reconcile_that_did_not_reach_the_end",
+    ),
+    Mutant(
+        "P3",
+        "marks more than a tenth at once",
+        "sync/page.py",
+        "_DOUBTFUL_SHARE = 10",
+        "_DOUBTFUL_SHARE = 0",
+        f"{CHANGES}::test_p3_more_than_a_tenth_is_marked_only_when_a_second_reconcile_agrees",
+    ),
+    Mutant(
+        "P3",
+        "leaves the mark on a row that is served again",
+        "sync/page.py",
+        "    event_store.unmark_vanished(tx, lease.task_id, plan.returned)\n",
+        "",
+        f"{CHANGES}::test_p3_a_vanished_event_that_is_served_again_is_unmarked",
+        "sqlite and True",
+    ),
+    Mutant(
+        "P4",
+        "spells payloads anew",
+        "maia/wire.py",
+        'data = str(raw, "utf-8")',
+        'data = json.dumps(json.loads(str(raw, "utf-8")))',
+        f"{COMPLETE}::test_p4_payload_text_is_stored_as_it_came",
+    ),
+    Mutant(
+        "P4",
+        "keeps a timestamp's instant instead of its text",
+        "maia/wire.py",
+        "timestamp_text=text,\n                occurred_at=",
+        "timestamp_text=instant.occurred_at,\n                occurred_at=",
+        f"{COMPLETE}::test_p4_timestamps_keep_every_digit_that_came",
+    ),
+    Mutant(
+        "P5",
+        "commits events before their checkpoint",
+        "sync/page.py",
+        "        advance_checkpoint(tx, lease, moved.checkpoint)\n",
+        '        tx.connection.exec_driver_sql("COMMIT")\n'
+        '        tx.connection.exec_driver_sql("BEGIN IMMEDIATE")\n'
+        "        advance_checkpoint(tx, lease, moved.checkpoint)\n",
+        f"{KILLS}::test_p5_twenty_kills_of_a_backfill_lose_nothing_double_nothing_and_cost_two_pages_a_task_at_most",
+    ),
+    Mutant(
+        "P5",
+        "moves the checkpoint without the events",
+        "sync/page.py",
+        "    renew_lease(tx, lease, lease_seconds)\n",
+        "    renew_lease(tx, lease, lease_seconds)\n"
+        "    if page.next_token:\n"
+        "        early = Cursor(page_token=page.next_token, compare_seq=position.cursor.compare_seq)\n"
+        "        advance_checkpoint(tx, lease, msgspec.structs.replace(position.checkpoint, cursor=early))\n"
+        '        tx.connection.exec_driver_sql("COMMIT")\n'
+        '        tx.connection.exec_driver_sql("BEGIN IMMEDIATE")\n',
+        f"{KILLS}::test_p5_twenty_kills_of_a_backfill_lose_nothing_double_nothing_and_cost_two_pages_a_task_at_most",
+    ),
+    Mutant(
+        "P5",
+        "keeps the leases of an interrupted run",
+        "sync/walk.py",
+        "        if lease is not None:\n            with suppress(MaiaSyncError)",
+        "        if lease is None:\n            with suppress(MaiaSyncError)",
+        f"{KILLS}::test_p5_a_signal_amid_many_short_tasks_leaves_no_lease_behind",
+    ),
+    Mutant(
+        "P6",
+        "writes the checkpoint at an idle poll",
+        "sync/page.py",
+        "    if moved.checkpoint != position.checkpoint:\n",
+        "    if moved.checkpoint is not None:\n",
+        f"{CHANGES}::test_p6_an_idle_poll_is_one_request_and_writes_no_row_whatever_the_log_has_been_through",
+    ),
+    Mutant(
+        "P6",
+        "polls from the log's start",
+        "sync/page.py",
+        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    if news",
+        "    cursor = Cursor(page_token=None, compare_seq=0)\n"
+        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    if news",
+        f"{CHANGES}::test_p3_a_poll_does_not_read_an_early_page_and_so_leaves_its_change_to_the_reconcile",
+    ),
+    Mutant(
+        "P7",
+        "lets one task's failure end the run",
+        "sync/run.py",
+        "            report = failed_walk(walk.report, error)\n",
+        "            raise\n",
+        f"{COMPLETE}::test_p1_a_200_without_a_results_array_is_an_error_of_the_task",
+    ),
+    Mutant(
+        "P7",
+        "notices no circle of tokens",
+        "sync/walk.py",
+        "        if page.next_token == self._remembered:\n",
+        "        if page.next_token is None:\n",
+        f"{ISOLATED}::test_p7_an_endless_or_looping_log_is_never_a_completed_walk",
+    ),
+    Mutant(
+        "P7",
+        "leaves an error that has passed",
+        "store/tasks.py",
+        "        failures=0,\n        last_error=None,\n        last_error_at=None,\n",
+        "",
+        f"{ISOLATED}::test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover",
+        "sqlite-8",
+    ),
+    Mutant(
+        "P7",
+        "keeps a token that was refused",
+        "sync/walk.py",
+        "kind=kind, cursor=LOG_START, reconcile=reconcile)",
+        "kind=kind, reconcile=reconcile)",
+        f"{CHANGES}::test_p2_a_refused_token_leads_to_a_walk_from_the_start_that_makes_no_second_row",
+    ),
+    Mutant(
+        "P7",
+        "asks for ever after refusals without progress",
+        "sync/walk.py",
+        "self._refused_at is not None and depth <= self._refused_at",
+        "self._refused_at is not None and depth < self._refused_at - 2**62",
+        f"{ISOLATED}::test_two_refusals_without_getting_deeper_are_the_tasks_error",
+    ),
+    Mutant(
+        "P8",
+        "keeps the whole log in memory",
+        "sync/walk.py",
+        "        self._tell(position, page, written)\n",
+        "        self._tell(position, page, written)\n"
+        "        self._kept = [*getattr(self, '_kept', []), page]\n",
+        f"{KILLS}::test_p8_memory_does_not_grow_with_the_log_nor_with_the_number_of_tasks",
+    ),
+    Mutant(
+        "P9",
+        "repeats upstream's words though they quote a token",
+        "maia/problem.py",
+        "if any(secret and _holds(sentence, secret) for secret in secrets):",
+        "if not sentence:",
+        f"{DISCREET}::test_p9_no_secret_gets_out_when_a_problem_quotes_the_request",
+        "sqlite-plain-500",
+    ),
+    Mutant(
+        "P9",
+        "lets httpx log addresses with page tokens",
+        "maia/client.py",
+        "setLevel(logging.WARNING)",
+        "setLevel(logging.DEBUG)",
+        f"{DISCREET}::test_p9_no_secret_is_logged_by_a_run_that_goes_well",
+    ),
+)
+
+
+def main() -> int:
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory(prefix="maia-mutants-") as scratch,
+        ThreadPoolExecutor(AT_ONCE) as threads,
+    ):
+        whole = threads.submit(try_unchanged, Path(scratch) / "unchanged")
+        verdicts = list(
+            threads.map(try_mutant, MUTANTS, (Path(scratch) / str(n) for n in range(len(MUTANTS))))
+        )
+        unchanged = whole.result()
+    for mutant, (noticed, words, seconds) in zip(MUTANTS, verdicts, strict=True):
+        outcome = "noticed" if noticed else "SURVIVED"
+        print(f"{mutant.promise}  {outcome:8}  {mutant.breaks:52}  {seconds:4.1f} s  {words}")
+    survived = sum(not noticed for noticed, _, _ in verdicts)
+    took = time.monotonic() - began
+    print(f"{len(MUTANTS)} mutants, {survived} survived, {took:.0f} s; unchanged: {unchanged[1]}")
+    return 0 if unchanged[0] and not survived else 1
+
+
+def try_unchanged(folder: Path) -> tuple[bool, str]:
+    """Run the tests of all mutants against the code as it is; they must pass."""
+    lay_out(folder)
+    chosen = sorted({(mutant.tests, mutant.only) for mutant in MUTANTS})
+    wanted = {f"({mutant_only} and {tests.partition('::')[2]})" for tests, mutant_only in chosen}
+    files = sorted({tests.partition("::")[0] for tests, _ in chosen})
+    status, words = run_pytest(folder, [f"tests/{file}" for file in files], " or ".join(sorted(wanted)))
+    return status == 0, words
+
+
+def try_mutant(mutant: Mutant, folder: Path) -> tuple[bool, str, float]:
+    """Apply one edit and run its tests; returns whether they failed, and pytest's last line."""
+    began = time.monotonic()
+    lay_out(folder)
+    path = folder / "maia_sync" / mutant.file
+    code = path.read_text(encoding="utf-8")
+    if code.count(mutant.old) != 1:
+        return False, f"{mutant.file} holds the text to be edited {code.count(mutant.old)} times", 0.0
+    path.write_text(code.replace(mutant.old, mutant.new), encoding="utf-8")
+    status, words = run_pytest(folder, [f"tests/{mutant.tests}"], mutant.only)
+    shutil.rmtree(folder)
+    failed = status == 1 and "failed" in words and "error" not in words
+    return failed, words, time.monotonic() - began
+
+
+def lay_out(folder: Path) -> None:
+    folder.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".hypothesis"))
+        else:
+            shutil.copy2(source, folder / name)
+
+
+def run_pytest(folder: Path, tests: list[str], only: str) -> tuple[int, str]:
+    """Return pytest's exit status and the last line that it prints."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-x",
+        "-q",
+        "--tb=no",
+        "--timeout=60",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        only,
+        *tests,
+    ]
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAIA_SYNC_"))
+    }
+    environ["PYTHONPATH"] = str(folder)
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return 1, f"failed: did not end within {TIMEOUT} s"
+    lines = re.findall(r"\S.*", done.stdout) or re.findall(r"\S.*", done.stderr) or ["nothing was printed"]
+    return done.returncode, lines[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""Do README and program tell the same? Configuration, commands, exit codes, tables, queries, commands to run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sqlite3
+import tomllib
+from contextlib import closing
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+import typer
+
+from maia_sync import errors
+from maia_sync.app import open_app
+from maia_sync.cli.failure import EXIT_READER_GONE
+from maia_sync.cli.main import cli
+from maia_sync.config import load_settings, variable_name
+from maia_sync.sandbox.story import make_world
+from maia_sync.store.schema import metadata
+from maia_sync.store.tasks import upsert_tasks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from maia_sync.sandbox.server import SandboxServer
+    from maia_sync.sandbox.world import World
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
+NO_DEFAULT = "none"
+FEWEST_QUERIES = 10
+
+
+class Block(NamedTuple):
+    """A fenced block: what stands behind its fence, its text, and its line for the test's name."""
+
+    language: str
+    text: str
+    line: int
+
+
+@cache
+def blocks() -> tuple[Block, ...]:
+    found = re.finditer(r"^( *)```(\w+[^\n]*)\n(.*?)^\1```$", README, flags=re.DOTALL | re.MULTILINE)
+    return tuple(Block(one[2], one[3], README.count("\n", 0, one.start()) + 1) for one in found)
+
+
+def cells_below(heading: str) -> Iterator[list[str]]:
+    """Yield the cells of each table row in the part of the README that begins with this heading."""
+    level = heading.split(" ", 1)[0]
+    begin = README.index(f"\n{heading}") + 1
+    ends = [README.find(f"\n{level[:depth]} ", begin) for depth in range(1, len(level) + 1)]
+    part = README[begin : min((end for end in ends if end > 0), default=None)]
+    for line in part.splitlines():
+        if line.startswith("| ") and not line.startswith("| ---"):
+            yield [cell.strip() for cell in line.strip("|").split(" | ")]
+
+
+# ------------------------------------------------------------------ configuration
+
+
+class Key(NamedTuple):
+    """A row of the README's tables of keys."""
+
+    default: str
+    variable: str
+
+
+def keys_of_readme() -> dict[tuple[str, str], Key]:
+    found = {}
+    for section in re.findall(r"^### `\[(\w+)\]`", README, flags=re.MULTILINE):
+        for name, default, variable, _ in cells_below(f"### `[{section}]`"):
+            if name != "key":
+                own, _, short = name.strip("`").rpartition(".")
+                found[own or section, short] = Key(default, variable.strip("`"))
+    return found
+
+
+def test_every_key_stands_in_the_readme_with_its_default() -> None:
+    sections = tomllib.loads(EXAMPLE)
+    expected = {(section, name): value for section in sections for name, value in sections[section].items()}
+    section = ""
+    for line in EXAMPLE.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif match := re.fullmatch(r"# ([a-z_]+) = .+", line):
+            expected[section, match[1]] = None
+    told = keys_of_readme()
+    assert sorted(told) == sorted(expected)
+    for key, value in expected.items():
+        default = told[key].default
+        if value is None:
+            assert default == (NO_DEFAULT if key != ("api", "base_url") else "the region's"), key
+        else:
+            assert tomllib.loads(f"it = {default.strip('`')}")["it"] == value, key
+
+
+def test_every_key_stands_in_the_readme_with_its_variable() -> None:
+    told = keys_of_readme()
+    assert {key: row.variable for key, row in told.items()} == {key: variable_name(key) for key in told}
+
+
+# ------------------------------------------------------------------ commands
+
+
+def verbs_of_program() -> dict[str, set[str]]:
+    """Return each verb, `db upgrade` and the like too, with its long options."""
+    program: Any = typer.main.get_command(cli)
+    found = {}
+    for name, command in program.commands.items():
+        inner = getattr(command, "commands", None)
+        for verb, one in (
+            {f"{name} {sub}": inner[sub] for sub in inner}.items() if inner else [(name, command)]
+        ):
+            options = {option for parameter in one.params for option in parameter.opts}
+            found[verb] = {option for option in options if option.startswith("--")} - {"--help"}
+    return found
+
+
+def usages_of_readme() -> dict[str, str]:
+    """Return each verb of the README's table and how it is used there."""
+    found = {}
+    for cells in cells_below("## Commands"):
+        if match := re.fullmatch(r"`((?:db )?[a-z]+)( .*)?`", cells[0]):
+            found[match[1]] = match[2] or ""
+    return found
+
+
+def test_the_readme_lists_the_verbs_of_the_program_and_no_others() -> None:
+    assert set(usages_of_readme()) == set(verbs_of_program())
+
+
+def test_the_readme_lists_the_options_of_each_verb_and_no_others() -> None:
+    told = {verb: set(re.findall(r"--[a-z-]+", usage)) for verb, usage in usages_of_readme().items()}
+    assert told == verbs_of_program()
+
+
+def test_the_exit_codes_of_the_readme_are_the_programs() -> None:
+    codes = {getattr(errors, name) for name in dir(errors) if name.startswith("EXIT_")} | {EXIT_READER_GONE}
+    told = {int(cells[0]) for cells in cells_below("## Commands") if cells[0].isdigit()}
+    assert told == codes
+    for cells in cells_below("## Commands"):
+        if len(cells) == 3 and cells[0].startswith("`"):
+            assert {int(code) for code in re.findall(r"\d+", cells[2])} <= codes, cells[0]
+
+
+def test_the_test_command_of_the_readme_is_the_one_of_ci() -> None:
+    (line,) = [block.text for block in blocks() if block.language == "sh" and "pytest" in block.text]
+    words = shlex.split(line)
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    (ci_line,) = [shlex.split(one) for one in ci.splitlines() if "-m pytest" in one]
+    assert words[words.index(".venv/bin/python") + 1 :] == ci_line[ci_line.index("-m") :]
+    (extras,) = {word for word in words if word.startswith(".[")}
+    assert f"'{extras}'" in ci
+
+
+# ------------------------------------------------------------------ tables
+
+
+@pytest.mark.parametrize("table", list(metadata.tables))
+def test_every_column_of_a_table_is_explained(table: str) -> None:
+    told = [cells[0].strip("`") for cells in cells_below(f"### `{table}`") if cells[0] != "column"]
+    assert told == [column.name for column in metadata.tables[table].columns]
+
+
+def test_no_other_table_is_explained() -> None:
+    assert sorted(re.findall(r"^### `(\w+)`:", README, flags=re.MULTILINE)) == sorted(metadata.tables)
+
+
+# ------------------------------------------------------------------ queries
+
+
+ODD = (
+    b'"no object"',
+    b'{"groupId":"g"}',
+    b'{"data":17,"surprise":true}',
+    b'{"data":{"type":"later"},"timestamp":"2500-01-01T00:00:00Z"}',
+)
+HALF_A_PAIR = b'{"data":{"type":"odd","text":"\\ud800 and \\u0000"}}'
+
+
+def busy_world() -> World:
+    world = make_world(seed=5, tasks=2, events_per_task=120)
+    next(iter(world.logs.values())).append(*ODD)
+    return world
+
+
+def meddle(world: World) -> None:
+    log = list(world.logs.values())[1]
+    place = next(at for at, event in enumerate(log.events) if b'"userMessage"' in event)
+    log.replace(place, log.events[place].replace(b'"text":"', b'"text":"(edited) ', 1))
+    log.remove(place + 2)
+
+
+@pytest.fixture
+def filled(
+    serve: Callable[[World], SandboxServer], environ_for: Callable[..., dict[str, str]]
+) -> Callable[..., str]:
+    """Return a function that fills a database, and returns its URL for the plain driver."""
+
+    def fill(url: str, *odd: bytes) -> str:
+        world = busy_world()
+        next(iter(world.logs.values())).append(*odd)
+        server = serve(world)
+        with open_app(load_settings(environ=environ_for(server.url, url))) as app:
+            with app.database.transaction() as tx:
+                upsert_tasks(tx, list(world.logs))
+            assert app.sync().status == "succeeded"
+            meddle(world)
+            report = app.sync(full=True)
+            assert (report.changed, report.vanished) == (1, 1)
+        return url.replace("+psycopg", "", 1).removeprefix("sqlite:///")
+
+    return fill
+
+
+def queries(dialect: str) -> list[Block]:
+    return [block for block in blocks() if block.language in ("sql", f"sql {dialect}")]
+
+
+def test_there_are_enough_queries() -> None:
+    assert len([block for block in blocks() if block.language == "sql"]) >= FEWEST_QUERIES
+    assert {block.language for block in blocks() if block.language.startswith("sql")} == {
+        "sql",
+        "sql sqlite",
+        "sql postgresql",
+    }
+
+
+def test_every_query_finds_something_on_sqlite(filled: Callable[..., str], sqlite_url: str) -> None:
+    with closing(sqlite3.connect(filled(sqlite_url))) as connection:
+        for block in queries("sqlite"):
+            assert connection.execute(block.text).fetchall(), f"README.md, line {block.line}: no row"
+
+
+def test_every_query_finds_something_on_postgresql_whatever_payloads_hold(
+    filled: Callable[..., str], new_postgresql_database: Callable[[], str]
+) -> None:
+    import psycopg
+
+    (view,) = [block for block in queries("postgresql") if block.text.startswith("CREATE")]
+    asking = [block for block in queries("postgresql") if block is not view]
+    with psycopg.connect(filled(new_postgresql_database(), HALF_A_PAIR), autocommit=True) as connection:
+        with pytest.raises(psycopg.errors.UntranslatableCharacter):
+            connection.execute(asking[0].text.encode())
+        connection.execute(view.text.encode())
+        for block in asking:
+            assert connection.execute(block.text.encode()).fetchall(), f"README.md, line {block.line}: no row"
+
+
+def test_digests_can_be_recomputed_as_the_readme_does(
+    filled: Callable[..., str], sqlite_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = [block for block in blocks() if block.language == "python"]
+    path = filled(sqlite_url, HALF_A_PAIR)
+    with closing(sqlite3.connect(path)) as connection:
+        scope = {"connection": connection}
+        exec(block.text.replace('sqlite3.connect("maia_sync.db")', "connection"), scope)
+        (rows,) = connection.execute("SELECT count(*) FROM task_event").fetchone()
+    assert capsys.readouterr().out == f"{rows - 2} digests are right, 0 are wrong, 2 hold more than data\n"
