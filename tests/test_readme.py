@@ -1,4 +1,4 @@
-"""Do README and program tell the same? Configuration, commands, exit codes, tables, queries, commands to run."""
+"""Do README and program tell the same? Keys, commands, exit codes, tables; and its queries all run."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import psycopg
 import pytest
 import typer
 
@@ -181,7 +182,7 @@ ODD = (
     b'{"data":17,"surprise":true}',
     b'{"data":{"type":"later"},"timestamp":"2500-01-01T00:00:00Z"}',
 )
-HALF_A_PAIR = b'{"data":{"type":"odd","text":"\\ud800 and \\u0000"}}'
+HALF_A_PAIR = b'{"data":{"type":"odd","text":"\\ud800 and \\u0000"},"timestamp":"2026-01-06T00:00:00Z"}'
 
 
 def busy_world() -> World:
@@ -241,14 +242,16 @@ def test_every_query_finds_something_on_sqlite(filled: Callable[..., str], sqlit
 def test_every_query_finds_something_on_postgresql_whatever_payloads_hold(
     filled: Callable[..., str], new_postgresql_database: Callable[[], str]
 ) -> None:
-    import psycopg
-
     (view,) = [block for block in queries("postgresql") if block.text.startswith("CREATE")]
     asking = [block for block in queries("postgresql") if block is not view]
-    with psycopg.connect(filled(new_postgresql_database(), HALF_A_PAIR), autocommit=True) as connection:
-        with pytest.raises(psycopg.errors.UntranslatableCharacter):
-            connection.execute(asking[0].text.encode())
-        connection.execute(view.text.encode())
+    url = new_postgresql_database()
+    with psycopg.connect(url, autocommit=True) as connection:
+        has_view = connection.info.server_version >= 160_000
+        filled(url, *([HALF_A_PAIR] if has_view else []))
+        if has_view:
+            with pytest.raises(psycopg.DataError):
+                connection.execute(asking[0].text.encode())
+            connection.execute(view.text.encode())
         for block in asking:
             assert connection.execute(block.text.encode()).fetchall(), f"README.md, line {block.line}: no row"
 

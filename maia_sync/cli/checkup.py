@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 from typing import TYPE_CHECKING, Literal
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from maia_sync.app import App
-    from maia_sync.maia.client import Probe
     from maia_sync.settings import Settings
 
 Level = Literal["ok", "warning", "problem"]
@@ -145,7 +143,7 @@ def _check_space(path: Path | None) -> Iterator[Finding]:
 def check_api(app: App) -> Iterator[Finding]:
     """Yield whether the API answers, takes the token, and agrees on the time: one request."""
     try:
-        probe = asyncio.run(_probe(app))
+        probe = app.probe()
     except MaiaSyncError as error:
         code = exit_code_of(error)
         mend = f"see [api] in the configuration; the address is {app.settings.api.base_url}"
@@ -154,24 +152,6 @@ def check_api(app: App) -> Iterator[Finding]:
     yield judge_status(probe.status, app.settings.api.base_url)
     if probe.server_time is not None:
         yield judge_clock(app.clock.now() - probe.server_time)
-
-
-async def _probe(app: App) -> Probe:
-    from maia_sync.maia.auth import make_auth
-
-    async with app.open_client(make_auth(app.settings.auth)) as client:
-        return await client.probe(_some_task(app))
-
-
-def _some_task(app: App) -> str | None:
-    from maia_sync.store.tasks import read_task_ids
-
-    try:
-        app.database.require_migrated()
-        with app.database.transaction(write=False) as tx:
-            return next(iter(read_task_ids(tx, ["active"], after=None, limit=1)), None)
-    except MaiaSyncError:
-        return None
 
 
 def judge_status(status: int, address: str) -> Finding:

@@ -154,6 +154,6 @@ def _field(text: str | None) -> str:
         return _NULL
     if "\\" in text:
         text = text.replace("\\", "\\\\")
-    if not text.isprintable():
+    if "\n" in text or "\t" in text or "\r" in text:
         text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
     return text

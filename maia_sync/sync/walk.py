@@ -31,7 +31,7 @@ from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, WalkRepo
 from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.leases import acquire_lease, release_lease
 from maia_sync.store.tasks import record_failure
-from maia_sync.sync.direction import shows_newest_first
+from maia_sync.sync.direction import read_direction
 from maia_sync.sync.order import START
 from maia_sync.sync.page import Position, write_page
 
@@ -75,6 +75,7 @@ class Walk:
         self._guard = LoopGuard()
         self._refused_at: int | None = None
         self._lease: Lease | None = None
+        self._direction: str | None = None
         self.report = WalkReport(task_id=task_id)
 
     async def run(self) -> WalkReport:
@@ -165,7 +166,9 @@ class Walk:
         """Refuse a newest-first log while its order can still show: before its end was ever reached."""
         order = self._around.settings.api.order
         early = position.checkpoint.end_reached_at is None or position.cursor == LOG_START
-        if order == "newest-first" or (order == "auto" and early and shows_newest_first(page.events)):
+        if order == "auto" and early and self._direction is None:
+            self._direction = read_direction(page.events)
+        if "newest-first" in (order, self._direction):
             raise LogNewestFirst(
                 "this log runs newest-first, which this version cannot copy completely, so none of it is read"
             )

@@ -1,6 +1,6 @@
 """P5: does `kill -9` at any moment cost no more than the pages in hand, and never an event?"""
 
-# ruff: noqa: FBT001 - parameters of tests
+
 
 from __future__ import annotations
 
@@ -126,15 +126,17 @@ def test_p5_a_ten_page_reconcile_killed_on_each_page_completes_and_marks_what_va
     environ = child_environ(stage, api__page_size=20)
     world.reset_counters()
     kills = 0
-    for _ in range(10):
+    for page in range(10):
         if moment == "mid-page":
+            before = stage.copy.log(TASK), stage.copy.revisions(TASK)
             life = forge.start(environ, {"full": True}, die_before=["UPDATE checkpoint", 1])
             life.end()
             assert life.status == -signal.SIGKILL
             stage.copy.free_leases()
             kills += 1
-            before = kills, stage.copy.one("SELECT reconcile_token FROM checkpoint")
-            assert before[1] == (world.token_at(TASK, 20 * (kills - 1)) if kills > 1 else None)
+            assert (stage.copy.log(TASK), stage.copy.revisions(TASK)) == before
+            token = stage.copy.one("SELECT reconcile_token FROM checkpoint")
+            assert token == (world.token_at(TASK, 20 * page) if page else None)
         life = forge.start(environ, {"full": True}, die_after_pages=1)
         life.end()
         assert life.status == -signal.SIGKILL

@@ -20,7 +20,7 @@ import msgspec
 
 from tests.benchmarks.child import Job, Told
 from tests.benchmarks.databases import Databases, PostgresqlDatabases, SqliteDatabases
-from tests.benchmarks.subject import prepare
+from tests.benchmarks.preparing import prepare
 from tests.benchmarks.work import Work
 
 if TYPE_CHECKING:

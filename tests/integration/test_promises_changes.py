@@ -1,6 +1,6 @@
 """P2, P3 and P6: one row for one event, earlier payloads kept, nothing written for nothing."""
 
-# ruff: noqa: FBT001 - parameters of tests
+
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """P1 and P4: is every event that was served stored to the letter, however odd it is?"""
 
-# ruff: noqa: FBT001 - parameters of tests
+
 
 from __future__ import annotations
 

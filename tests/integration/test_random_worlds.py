@@ -10,7 +10,6 @@ import asyncio
 import json
 import random
 import sqlite3
-from pathlib import Path
 
 import httpx
 import pytest
@@ -23,6 +22,10 @@ from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import upsert_tasks
 from maia_sync.sync.handover import InlineHandover
 from maia_sync.sync.run import Run
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 TASK = "11111111-2222-4333-8444-555555555555"
 SEEDS = 25

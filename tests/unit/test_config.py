@@ -319,7 +319,7 @@ HTTP_RULE = [
 
 @pytest.mark.parametrize("key", ["API__BASE_URL", "AUTH__TOKEN_URL"])
 @pytest.mark.parametrize(("url", "fine"), HTTP_RULE)
-def test_plain_http_is_refused_except_to_loopback(key: str, url: str, fine: bool) -> None:  # noqa: FBT001
+def test_plain_http_is_refused_except_to_loopback(key: str, url: str, fine: bool) -> None:
     if fine:
         from_env(**{key: url})
         return

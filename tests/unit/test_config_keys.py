@@ -81,7 +81,7 @@ def test_no_other_duration_is_accepted(file: Path, literal: str) -> None:
     ("text", "value"),
     [("true", True), ("1", True), ("YES", True), ("false", False), ("0", False), ("no", False)],
 )
-def test_a_flag_in_the_environment(text: str, value: bool) -> None:  # noqa: FBT001
+def test_a_flag_in_the_environment(text: str, value: bool) -> None:
     assert from_env(API__ALLOW_INSECURE_HTTP=text).api.allow_insecure_http is value
 
 

@@ -219,7 +219,7 @@ json_values = st.recursive(
 )
 def test_the_fast_way_and_the_strict_way_agree(
     elements: list[dict[str, object]], spaced: bool, plain: bool
-) -> None:  # noqa: FBT001
+) -> None:
     separators = (", ", ": ") if spaced else (",", ":")
     raws = [
         json.dumps(element, separators=separators, ensure_ascii=plain).encode("utf-8", "replace")

@@ -113,7 +113,7 @@ def test_empty_pages_go_on_from_the_same_place(server: SandboxServer, client: ht
 def test_a_message_can_be_taken_in_though_its_answer_is_lost(
     server: SandboxServer,
     client: httpx.Client,
-    applied: bool,  # noqa: FBT001
+    applied: bool,
 ) -> None:
     server.world.faults.add(Fault(kind="reset", method="POST", applied=applied))
     with pytest.raises(httpx.ReadError):

@@ -200,7 +200,7 @@ def test_pages_and_events_are_counted_and_the_counters_reset() -> None:
 
 
 @pytest.mark.parametrize(("answers", "added"), [(True, 2), (False, 1)])
-def test_a_message_is_recorded_and_continues_the_log(answers: bool, added: int) -> None:  # noqa: FBT001
+def test_a_message_is_recorded_and_continues_the_log(answers: bool, added: int) -> None:
     world = world_of(3, answers=answers)
     world.send(SentMessage(task_id=TASK, message='say "hé"'))
     assert len(world.logs[TASK]) == 3 + added
