@@ -90,7 +90,7 @@ class App:
 
     def open_client(self, auth: httpx.Auth) -> MaiaClient:
         """Make a client of the API; an async context manager."""
-        return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())
+        return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())  # noqa: S311 - jitter
 
     def probe(self) -> Probe:
         """Ask the API once, for a tracked task if there is one, and tell what it answered.

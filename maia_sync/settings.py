@@ -26,7 +26,7 @@ HIDDEN: Final = "***"
 
 CredentialKind: TypeAlias = Literal["token", "token_file", "token_command", "client_credentials"]
 
-ONE_PASSWORD: Final = "expected no password in database.url beside it; remove one of the two"
+ONE_PASSWORD: Final = "expected no password in database.url beside it; remove one of the two"  # noqa: S105 - a sentence
 _NO_CREDENTIAL = (
     "no credential for the Maia API is configured: set one of auth.token, auth.token_file, "
     "auth.token_command, or auth.client_id with auth.client_secret or auth.client_secret_file"
@@ -105,7 +105,7 @@ class AuthSettings(_Section, frozen=True, kw_only=True):
     client_id: str | None = None
     client_secret: Secret | None = None
     client_secret_file: Path | None = None
-    token_url: str = "https://id.core.matillion.com/oauth/dpc/token"
+    token_url: str = "https://id.core.matillion.com/oauth/dpc/token"  # noqa: S105 - an address
     audience: str = "https://api.matillion.com"
 
     def kinds(self) -> tuple[CredentialKind, ...]:

@@ -5,8 +5,6 @@ stdin. The child makes its runs and tells on stdout, one line each: `pid`, `page
 `error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes.
 """
 
-
-
 from __future__ import annotations
 
 import json
@@ -124,11 +122,11 @@ def _die() -> None:
 
 
 def _forge() -> None:
-    import psycopg
+    import psycopg  # noqa: F401 - so that no child has to import it
     import sqlalchemy.dialects.postgresql.psycopg
-    import sqlalchemy.dialects.sqlite.pysqlite
+    import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 
-    import maia_sync.app
+    import maia_sync.app  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)
@@ -144,7 +142,7 @@ def _live(order: dict[str, Any]) -> None:
     code = 1
     try:
         code = _run(order)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - told, and judged by the test
         _tell(error=type(error).__name__, text=str(error))
     finally:
         os._exit(code)

@@ -266,3 +266,14 @@ def test_digests_can_be_recomputed_as_the_readme_does(
         exec(block.text.replace('sqlite3.connect("maia_sync.db")', "connection"), scope)
         (rows,) = connection.execute("SELECT count(*) FROM task_event").fetchone()
     assert capsys.readouterr().out == f"{rows - 2} digests are right, 0 are wrong, 2 hold more than data\n"
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, flags=re.MULTILINE)
+    anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+    links = re.findall(r"\]\(([^)]+)\)", prose)
+    assert links
+    for link in links:
+        found = link[1:] in anchors if link.startswith("#") else (ROOT / link).is_file()
+        assert found, link

@@ -98,7 +98,7 @@ def _invoke(arguments: list[str]) -> int:
         return _usage_problem(error)
     except BrokenPipeError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the one place where every error ends
         return _problem(error, with_traceback="--traceback" in arguments)
     return result if isinstance(result, int) else EXIT_OK
 

@@ -186,7 +186,7 @@ def _trust(settings: ApiSettings) -> ssl.SSLContext | bool:
     return ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else True
 
 
-def _refusal(
+def _refusal(  # noqa: PLR0911 - one return per kind of answer
     response: httpx.Response, body: bytes, page_token: str | None
 ) -> GiveUpTask | RetryLater | CredentialsRefused:
     """Tell the answers other than 200 apart by what to do next."""

@@ -37,14 +37,14 @@ _SHORTEST_REPEAT = len('"data":1,')
 
 class _WireElement(msgspec.Struct, gc=False):
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    groupId: str | msgspec.UnsetType | None = msgspec.UNSET
+    groupId: str | msgspec.UnsetType | None = msgspec.UNSET  # noqa: N815 - the contract's spelling
     timestamp: str | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class _WirePage(msgspec.Struct, gc=False):
     results: msgspec.Raw
     more: str | None = None
-    nextCursor: str | None = None
+    nextCursor: str | None = None  # noqa: N815 - the contract's spelling
 
 
 _decode_wire_page = msgspec.json.Decoder(_WirePage).decode

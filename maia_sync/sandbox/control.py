@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 - Starlette reads the annotations of endpoints
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 

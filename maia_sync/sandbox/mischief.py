@@ -126,7 +126,7 @@ class Mistreated(Response):
         await send({"type": "http.response.body", "body": half, "more_body": True})
         await _break_off(scope, receive, reset=False)
 
-    async def _reset(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _reset(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is sent
         await _break_off(scope, receive, reset=True)
 
     async def _stall(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -136,7 +136,7 @@ class Mistreated(Response):
             self._count()
             await super().__call__(scope, receive, send)
 
-    async def _trickle(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _trickle(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - an act
         gone = asyncio.ensure_future(_gone(receive))
         step = self._fault.size or 1
         pause = 0.05 if self._fault.seconds is None else self._fault.seconds
@@ -151,7 +151,7 @@ class Mistreated(Response):
                 return
         gone.cancel()
 
-    async def _flood(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _flood(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - an act
         gone = asyncio.ensure_future(_gone(receive))
         size = self._fault.size or _FLOOD
         headers = [(b"content-type", b"application/json")]

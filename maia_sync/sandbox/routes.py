@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 - Starlette reads the annotations of endpoints
 from starlette.routing import Mount, Route
 
 from maia_sync.sandbox.control import control_routes

@@ -35,7 +35,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 _INTEGER = re.compile(r"[+-]?[0-9]{1,10}")
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - an answer of the API, no mistake of the program
     """The API's answer to a request that it does not fulfil."""
 
     def __init__(self, status: int, detail: str, violations: tuple[str, ...] = ()) -> None:
@@ -125,7 +125,7 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
     logs: dict[str, Log] = field(default_factory=dict)
     order: Order = "oldest-first"
-    token_field: TokenField = "more"
+    token_field: TokenField = "more"  # noqa: S105 - a field's name
     end: End = "absent"
     token_on_full_last_page: bool = False
     token_life: float | None = None

@@ -202,7 +202,7 @@ def _make_engine(url: str, synchronous: str, connections: int) -> Engine:
 
 
 def _prepare_postgresql(connection: Any, _: object) -> None:
-    from psycopg.types.json import set_json_loads
+    from psycopg.types.json import set_json_loads  # noqa: PLC0415 - the driver is an extra
 
     # `json` columns are read as the exact text they keep, never parsed and spelt anew.
     set_json_loads(lambda raw: raw if isinstance(raw, str) else bytes(raw).decode(), connection)

@@ -305,7 +305,7 @@ def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) ->
             .order_by(_columns.seq)
             .limit(limit - len(found))
         )
-        found += [UnseenRow(**row._mapping) for row in tx.connection.execute(statement)]
+        found += [UnseenRow(**row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001
         if len(found) >= limit:
             break
     return found

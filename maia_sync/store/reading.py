@@ -170,4 +170,4 @@ def _count(tx: Transaction, statement: Select[Any]) -> int:
 
 
 def _from_row(row: Row[Any]) -> LogRow:
-    return LogRow(**row._mapping)
+    return LogRow(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping

@@ -68,4 +68,4 @@ def close_lost_runs(tx: Transaction, *, lease_seconds: float) -> int:
 def read_last_runs(tx: Transaction, limit: int) -> list[dict[str, Any]]:
     """Return the newest runs as column-to-value mappings, newest first."""
     statement = select(sync_run).order_by(sync_run.c.id.desc()).limit(limit)
-    return [dict(row._mapping) for row in tx.connection.execute(statement)]
+    return [dict(row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001 - public name

@@ -122,4 +122,4 @@ def record_failure(tx: Transaction, task_id: str, error: str) -> None:
 
 
 def _from_row(row: Row[tuple[object, ...]]) -> Task:
-    return Task(**row._mapping)
+    return Task(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for a row as a mapping

@@ -1,7 +1,5 @@
 """P5: does `kill -9` at any moment cost no more than the pages in hand, and never an event?"""
 
-
-
 from __future__ import annotations
 
 import os

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from tests.benchmarks.work import Work
+from tests.benchmarks.work import Work  # noqa: TC001 - msgspec reads the annotation
 
 _started: list[tuple[float, float]] = []
 

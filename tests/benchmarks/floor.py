@@ -26,7 +26,7 @@ Rows = list[tuple[str, str | None, str | None, str]]
 
 class Event(msgspec.Struct, gc=False):
     data: msgspec.Raw
-    groupId: str | None = None
+    groupId: str | None = None  # noqa: N815 - the contract's spelling
     timestamp: str | None = None
 
 

@@ -1,7 +1,5 @@
 """P2, P3 and P6: one row for one event, earlier payloads kept, nothing written for nothing."""
 
-
-
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor

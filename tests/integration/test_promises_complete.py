@@ -1,7 +1,5 @@
 """P1 and P4: is every event that was served stored to the letter, however odd it is?"""
 
-
-
 from __future__ import annotations
 
 import json

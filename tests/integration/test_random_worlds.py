@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import sqlite3
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -22,7 +23,6 @@ from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import upsert_tasks
 from maia_sync.sync.handover import InlineHandover
 from maia_sync.sync.run import Run
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
