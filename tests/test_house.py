@@ -353,14 +353,11 @@ def values_are_frozen(modules: list[Module]) -> Iterator[str]:
                 elif module.path not in thawed_is_fine:
                     yield module.at(node.lineno, f"struct {node.name} is not frozen")
             for decorator in node.decorator_list:
-                if ast.unparse(decorator).split("(")[0] in ("dataclass", "dataclasses.dataclass") and not (
-                    isinstance(decorator, ast.Call) and _says_frozen(decorator.keywords)
-                ):
-                    if (module.path, node.name) != (
-                        f"{PACKAGE}/sandbox/world.py",
-                        "World",
-                    ):  # lives, no value
-                        yield module.at(node.lineno, f"dataclass {node.name} is not frozen")
+                made = ast.unparse(decorator).split("(")[0] in ("dataclass", "dataclasses.dataclass")
+                says = isinstance(decorator, ast.Call) and _says_frozen(decorator.keywords)
+                lives = (module.path, node.name) == (f"{PACKAGE}/sandbox/world.py", "World")
+                if made and not says and not lives:
+                    yield module.at(node.lineno, f"dataclass {node.name} is not frozen")
 
 
 def _says_frozen(keywords: list[ast.keyword]) -> bool:
