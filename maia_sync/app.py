@@ -140,9 +140,13 @@ class App:
         async with self.open_client(auth) as client:
             with ThreadHandover(self._threads()) as handover, interruption() as stop:
                 verification = Verification(
-                    client=client, database=self.database, handover=handover, observers=observers
+                    client=client,
+                    database=self.database,
+                    handover=handover,
+                    concurrency=self.settings.api.concurrency,
+                    observers=observers,
                 )
-                return await verification.run(task_ids, concurrency=self.settings.api.concurrency, stop=stop)
+                return await verification.run(task_ids, stop)
 
 
 def open_app(settings: Settings, *, clock: Clock | None = None) -> App:

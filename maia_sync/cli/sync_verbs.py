@@ -50,7 +50,7 @@ def sync(
     if as_json:
         print_json(report)
     else:
-        if report.tasks == 0:
+        if report.tasks == 0 and not report.held and report.interrupted_by is None:
             note("No active tasks: `maia-sync track TASK_ID` begins.")
         for line in summarize_run(report):
             say(line)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 import msgspec
 
 from maia_sync.errors import (
+    Bug,
     GiveUpTask,
     LeaseLost,
     MaiaSyncError,
-    NotConnected,
-    OperatorMustAct,
-    RetriesExhausted,
-    UpstreamSilent,
     UpstreamUnreachable,
 )
 from maia_sync.model import RunReport, RunStarted, WalkReport
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.silence import Silence
 from maia_sync.sync.walk import Surroundings, Walk
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_FEWEST_UNCONNECTED = 3
 _MOST_REPORTED = 100
 """Walks of each sort (failed, held, with news) that a report names; its totals count all."""
 
@@ -75,12 +73,16 @@ class Run:
         self._tell(RunStarted(run_id=run_id, kind=self._kind, tasks=tasks))
         try:
             stopped = await self._walk_all(run_id, stop)
-        except OperatorMustAct as fault:
-            await self._close(run_id, started_at, error=str(fault))
+        except Exception as fault:
+            reason = (
+                str(fault) if isinstance(fault, MaiaSyncError) else f"an unforeseen {type(fault).__name__}"
+            )
+            with suppress(MaiaSyncError):  # a database that is gone cannot be told so
+                await self._close(run_id, started_at, error=reason)
             raise
-        unreachable = self._tally.unreachable()
-        reason = unreachable or (None if stopped else self._tally.failure_text())
-        report = await self._close(run_id, started_at, error=reason, interrupted_by=stopped)
+        unreachable = self._tally.silence.unreachable(self._tally.tasks)
+        failures = unreachable or (None if stopped else self._tally.failure_text())
+        report = await self._close(run_id, started_at, error=failures, interrupted_by=stopped)
         if unreachable is not None and stopped is None:
             raise UpstreamUnreachable(unreachable)
         return report
@@ -117,12 +119,17 @@ class Run:
             report = await walk.run()
         except LeaseLost:
             report = msgspec.structs.replace(walk.report, kind=None)
-        except GiveUpTask as error:
+        except (GiveUpTask, Bug) as error:
             report = failed_walk(walk.report, error)
-            self._tally.note_failure(error)
+            self._tally.silence.note_failure(error)
+        except BaseException:
+            self._tally.add(walk.report)  # cut off: what it had committed counts
+            raise
+        else:
+            self._tally.silence.note_answer()
         self._tally.add(report)
         self._tell(report)
-        return not self._tally.is_outage(self._settings.api.concurrency)
+        return not self._tally.silence.is_outage(self._settings.api.concurrency)
 
     async def _close(
         self, run_id: int, started_at: datetime, *, error: str | None, interrupted_by: int | None = None
@@ -154,7 +161,7 @@ class Run:
             observer(observation)
 
 
-def failed_walk(report: WalkReport, error: GiveUpTask) -> WalkReport:
+def failed_walk(report: WalkReport, error: GiveUpTask | Bug) -> WalkReport:
     """Return the report of a walk that this error ended."""
     return msgspec.structs.replace(report, error=str(error), error_kind=type(error).__name__)
 
@@ -166,15 +173,13 @@ class _Tally:
         self._totals = dict.fromkeys(
             ("pages", "size_bytes", "new", "changed", "unchanged", "quarantined", "vanished", "doubted"), 0
         )
-        self._tasks = 0
+        self.tasks = 0
         self._failed = 0
         self._held_count = 0
         self._held: list[str] = []
         self._failures: list[WalkReport] = []
         self._news: list[WalkReport] = []
-        self._silent = 0
-        self._unconnected_in_a_row = 0
-        self._silence: UpstreamSilent | None = None
+        self.silence = Silence()
 
     def add(self, walk: WalkReport) -> None:
         """Count one walk that has ended."""
@@ -184,41 +189,20 @@ class _Tally:
             self._held_count += 1
             _keep(self._held, walk.task_id)
             return
-        self._tasks += 1
+        self.tasks += 1
         if walk.error is not None:
             self._failed += 1
             _keep(self._failures, walk)
             return
-        self._unconnected_in_a_row = 0
         if walk.new or walk.changed or walk.vanished or walk.quarantined or walk.doubted:
             _keep(self._news, walk)
-
-    def note_failure(self, error: MaiaSyncError) -> None:
-        """Note whether a walk failed because no answer came at all."""
-        if isinstance(error, RetriesExhausted) and isinstance(error.__cause__, UpstreamSilent):
-            self._silent += 1
-            self._unconnected_in_a_row += isinstance(error.__cause__, NotConnected)
-            self._silence = error.__cause__
-
-    def is_outage(self, concurrency: int) -> bool:
-        """Tell whether no connection was made for so many tasks in a row that asking on is pointless.
-
-        Broken answers do not count: they may be one task's own, and must not stop the others.
-        """
-        return self._unconnected_in_a_row >= max(concurrency, _FEWEST_UNCONNECTED)
-
-    def unreachable(self) -> str | None:
-        """Return the sentence for a run in which no task got an answer, else None."""
-        if self._silence is None or self._silent < self._tasks:
-            return None
-        return str(self._silence)
 
     def failure_text(self) -> str | None:
         """Return one sentence about the failed tasks, if any."""
         if not self._failed:
             return None
         first = self._failures[0]
-        return f"{self._failed} of {self._tasks} tasks failed; {first.task_id}: {first.error}"
+        return f"{self._failed} of {self.tasks} tasks failed; {first.task_id}: {first.error}"
 
     def report(
         self,
@@ -239,7 +223,7 @@ class _Tally:
             started_at=started_at,
             ended_at=ended_at,
             status=status,
-            tasks=self._tasks,
+            tasks=self.tasks,
             held=tuple(self._held),
             walks=(*self._failures, *self._news),
             requests=requests,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from maia_sync.errors import GiveUpTask, OperatorMustAct
+from maia_sync.errors import GiveUpTask, UpstreamUnreachable
 from maia_sync.maia.element import digest_of
 from maia_sync.maia.timestamp import NOWHERE, read_instant
 from maia_sync.model import (
@@ -35,6 +35,7 @@ from maia_sync.sync.crew import task_ids_to_walk, work_through
 from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
 from maia_sync.sync.order import START, add_seen
 from maia_sync.sync.run import failed_walk
+from maia_sync.sync.silence import Silence
 from maia_sync.sync.walk import LoopGuard
 
 if TYPE_CHECKING:
@@ -53,7 +54,13 @@ class Verification:
     """One comparison of tasks with upstream; `run()` once."""
 
     def __init__(
-        self, *, client: MaiaClient, database: Database, handover: Handover, observers: Sequence[Observer]
+        self,
+        *,
+        client: MaiaClient,
+        database: Database,
+        handover: Handover,
+        concurrency: int,
+        observers: Sequence[Observer],
     ) -> None:
         self._client = client
         self._database = database
@@ -63,19 +70,22 @@ class Verification:
         self._difference_count = 0
         self._tasks = self._pages = self._events = 0
         self._failed: list[WalkReport] = []
+        self._silence = Silence()
+        self._concurrency = concurrency
 
-    async def run(
-        self, task_ids: Sequence[str], *, concurrency: int, stop: asyncio.Future[int]
-    ) -> VerifyReport:
+    async def run(self, task_ids: Sequence[str], stop: asyncio.Future[int]) -> VerifyReport:
         """Compare the given tasks, or every active one. Raises OperatorMustAct."""
         tasks = len(task_ids) or await self._handover.run(self._count)
         self._tell(RunStarted(run_id=0, kind="verify", tasks=tasks))
         stopped = await work_through(
             task_ids_to_walk(self._database, self._handover, task_ids),
             self._verify,
-            concurrency=concurrency,
+            concurrency=self._concurrency,
             stop=stop,
         )
+        unreachable = self._silence.unreachable(self._tasks)
+        if unreachable is not None and stopped is None:
+            raise UpstreamUnreachable(unreachable)
         return VerifyReport(
             tasks=self._tasks,
             failed=tuple(self._failed),
@@ -96,14 +106,15 @@ class Verification:
         try:
             pages = await self._compare_log(task_id)
             report = msgspec.structs.replace(report, pages=pages)
-        except OperatorMustAct:
-            raise
         except GiveUpTask as error:
             report = failed_walk(report, error)
             self._failed.append(report)
+            self._silence.note_failure(error)
+        else:
+            self._silence.note_answer()
         self._tasks += 1
         self._tell(report)
-        return True
+        return not self._silence.is_outage(self._concurrency)
 
     async def _compare_log(self, task_id: str) -> int:
         """Walk one log from its start and compare each page; returns how many there were."""

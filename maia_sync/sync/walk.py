@@ -24,6 +24,7 @@ from maia_sync.errors import (
     LogLoops,
     LogNewestFirst,
     MaiaSyncError,
+    OperatorMustAct,
     RequestRefused,
     TokenRefused,
 )
@@ -79,7 +80,7 @@ class Walk:
         self.report = WalkReport(task_id=task_id)
 
     async def run(self) -> WalkReport:
-        """Walk to the end of the log. Raises GiveUpTask after noting it, or OperatorMustAct.
+        """Walk to the end of the log. Raises GiveUpTask or Bug after noting it, or OperatorMustAct.
 
         The report's kind stays None if another worker holds the task.
         """
@@ -88,9 +89,12 @@ class Walk:
             while position is not None:
                 position = await self._step(position)
             self._lease = None  # given back with the last page
-        except GiveUpTask as error:
-            await self._around.handover.run(partial(self._give_up, error))
+        except OperatorMustAct:
             raise
+        except Exception as error:
+            failure = _as_failure(error)
+            await self._around.handover.run(partial(self._give_up, failure))
+            raise failure from error
         finally:
             await self._drop_ahead()
             await self._let_go()
@@ -229,9 +233,11 @@ class Walk:
         for observer in self._around.observers:
             observer(applied)
 
-    def _give_up(self, error: GiveUpTask) -> None:
+    def _give_up(self, error: GiveUpTask | Bug) -> None:
         """Note why the walk failed and free the task; if the lease is lost, that is not ours to do."""
-        held, self._lease = self._held_lease(), None
+        held, self._lease = self._lease, None
+        if held is None:
+            return
         with self._around.database.transaction() as tx:
             if release_lease(tx, held) and not isinstance(error, LeaseLost):
                 record_failure(tx, self._task_id, str(error))
@@ -246,6 +252,13 @@ class Walk:
     def _release(self, lease: Lease) -> None:
         with self._around.database.transaction() as tx:
             release_lease(tx, lease)
+
+
+def _as_failure(error: Exception) -> GiveUpTask | Bug:
+    """Return what failed as this task's failure; what nobody foresaw must not stop other tasks."""
+    if isinstance(error, GiveUpTask | Bug):
+        return error
+    return Bug(f"an unforeseen {type(error).__name__} stopped this walk: please report it")
 
 
 def first_position(tx: Transaction, checkpoint: Checkpoint, *, full: bool) -> Position:
