@@ -168,7 +168,11 @@ def _make_engine(url: str, synchronous: str, connections: int) -> Engine:
             engine = create_engine(
                 url,
                 pool_pre_ping=True,
-                connect_args={"options": "-c TimeZone=UTC", "connect_timeout": 10},
+                connect_args={
+                    "options": "-c TimeZone=UTC",
+                    "connect_timeout": 10,
+                    "fallback_application_name": "maia-sync",
+                },
                 **options,
             )
         except ModuleNotFoundError as error:

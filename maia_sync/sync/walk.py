@@ -94,6 +94,8 @@ class Walk:
         except Exception as error:
             failure = _as_failure(error)
             await self._around.handover.run(partial(self._give_up, failure))
+            if failure is error:
+                raise
             raise failure from error
         finally:
             await self._drop_ahead()

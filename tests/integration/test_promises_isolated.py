@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -324,20 +325,22 @@ def test_a_living_lease_is_respected_and_an_expired_one_taken_over(stage_for: St
 def test_p5_a_lost_database_connection_costs_pages_in_hand_only(stage_for: Staging) -> None:
     world = world_of_many(4, 200)
     stage = stage_for(world, api__page_size=10)
-    pages = lost = 0
+    lost = 0
+    over = threading.Event()
 
-    def cut_connections(_: object) -> None:
-        nonlocal pages
-        pages += 1
-        if pages % 12 == 0:
+    def cut_connections() -> None:
+        """Cut them while a transaction is open in them, so that a page is in hand."""
+        while not over.is_set():
             stage.copy.ask(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+                " AND application_name = 'maia-sync' AND state <> 'idle' AND random() < 0.2"
             )
 
-    for _ in range(6):
+    cutter = threading.Thread(target=cut_connections)
+    cutter.start()
+    for _ in range(40):
         with suppress(DatabaseError):
-            stage.sync(observers=[cut_connections])
+            stage.sync()
             continue
         lost += 1
         stage.copy.free_leases()
@@ -346,6 +349,8 @@ def test_p5_a_lost_database_connection_costs_pages_in_hand_only(stage_for: Stagi
             assert rows % 10 == 0
             if 0 < rows < 200:
                 assert stage.copy.checkpoint(task)["page_token"] == world.token_at(task, rows)
+    over.set()
+    cutter.join()
     assert lost > 0
     stage.sync_well()
     for task in world.logs:
