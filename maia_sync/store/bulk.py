@@ -102,7 +102,7 @@ class _Moments:
 
     def __init__(self, tx: Transaction, task_id: str, rows: Sequence[NewRow], utc: str) -> None:
         self._utc = utc
-        self._now = self._text(tx.now)
+        self.now = self._text(tx.now)
         self._latest = {
             seq: max(tx.now, _last_seen(tx, task_id, seq)) for seq in {row.seq for row in rows if row.tie}
         }
@@ -110,7 +110,7 @@ class _Moments:
     def of(self, row: NewRow) -> str:
         """Return a row's moment."""
         if not row.tie:
-            return self._now
+            return self.now
         return self._text(self._latest[row.seq] + timedelta(microseconds=row.tie))
 
     def _text(self, when: datetime) -> str:
@@ -132,16 +132,28 @@ def _copy(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | N
     """
     moments = _Moments(tx, task_id, rows, "+00")
     run = _NULL if run_id is None else str(run_id)
+    as_a_rule = f"\t0\t{moments.now}\t{moments.now}\t{run}\n"
+    groups: dict[str, str] = {}  # a page has few; each is escaped once
     lines: list[str] = []
     for row in rows:
         event = row.event
-        moment = moments.of(row)
+        group = groups.get(event.group_id)
+        if group is None:
+            group = groups[event.group_id] = _field(event.group_id)
         canonical = _NULL if row.canonical is None else f"\\\\x{row.canonical.hex()}"
-        occurred_at = _NULL if event.occurred_at is None else f"{event.occurred_at}+00"
+        if event.occurred_at is None:  # a readable timestamp has nothing in it to escape
+            times = f"{_NULL}\t{_field(event.timestamp_text)}"
+        else:
+            times = f"{event.occurred_at}+00\t{event.timestamp_text}"
+        if not row.tie:
+            rest = as_a_rule
+        else:
+            moment = moments.of(row)
+            rest = f"\t0\t{moment}\t{moment}\t{run}\n"
+        extra = _NULL if event.extra is None else _field(event.extra)
         lines.append(
-            f"{task_id}\t{_field(event.group_id)}\t{event.timestamp}\t{row.ordinal}\t{_field(event.data)}"
-            f"\t{_field(event.extra)}\t{occurred_at}\t{_field(event.timestamp_text)}\t{row.seq}"
-            f"\t\\\\x{event.digest.hex()}\t{canonical}\t0\t{moment}\t{moment}\t{run}\n"
+            f"{task_id}\t{group}\t{event.timestamp}\t{row.ordinal}\t{_field(event.data)}\t{extra}\t{times}"
+            f"\t{row.seq}\t\\\\x{event.digest.hex()}\t{canonical}{rest}"
         )
     driver: Any = tx.connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {_INTO} FROM STDIN") as copy:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
@@ -98,6 +98,7 @@ class PostgresqlDatabases:
         head = psutil.Process(self._server.get_pid())
         total = float(sum(head.cpu_times()[:4]))
         for process in head.children():
-            times = process.cpu_times()
-            total += times.user + times.system
+            with suppress(psutil.NoSuchProcess):  # one that ends just now counts with the head's next reading
+                times = process.cpu_times()
+                total += times.user + times.system
         return total
