@@ -81,6 +81,8 @@ class SeenRows(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[tuple[int, int], ...] = ()
     tied: tuple[tuple[int, str, int, int], ...] = ()
     """(seq, group_id, timestamp, ordinal)"""
+    run_id: int | None = None
+    """The run that began the reconcile."""
 
 
 class Reconcile(msgspec.Struct, frozen=True, kw_only=True):

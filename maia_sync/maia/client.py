@@ -157,6 +157,10 @@ class MaiaClient:
             raise UpstreamSilent(
                 f"the API's answer was not whole after {self._settings.page_deadline:g} s"
             ) from error
+        except httpx.InvalidURL as error:
+            raise TokenRefused(
+                f"the page token that the API gave ({len(page_token or ''):,} characters) cannot be asked for"
+            ) from error
         except httpx.DecodingError as error:
             raise BrokenPage("the API's answer could not be decompressed") from error
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:

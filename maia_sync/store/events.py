@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, func, insert, literal, or_, select, tuple_, update
+from sqlalchemy import and_, bindparam, func, insert, literal, select, tuple_, update
 
 from maia_sync.model import EventKey, StoredRow, Window
 from maia_sync.store.schema import task_event, task_event_revision
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
 
 _CHUNK = 400
+_ENDLESS = 2**63 - 1
 _columns = task_event.c
 _NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
 _IDENTITY = (
@@ -269,36 +270,38 @@ def _name(task_id: str, row: StoredRow) -> dict[str, Any]:
     }
 
 
-def _stretches(seen: SeenRows) -> Iterator[ColumnElement[bool]]:
-    """Yield the stretches of a task's order that no range of `seen` covers."""
-    low: int | None = None
-    for start, end in seen.ranges:
-        yield and_(*([_columns.seq > low] if low is not None else []), _columns.seq < start)
-        low = end
-    yield _columns.seq > low if low is not None else literal(value=True)
+def _unseen(task_id: str, seen: SeenRows, by_run: int | None) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that together hold for the unmarked rows which reconciles were not served.
 
-
-def _unseen(task_id: str, seen: SeenRows) -> Iterator[ColumnElement[bool]]:
-    """Yield conditions that together hold for the unmarked rows which a reconcile was not served."""
-    tied = {(seq, group_id, timestamp, ordinal) for seq, group_id, timestamp, ordinal in seen.tied}
+    One for each stretch of the task's order that no range of `seen` covers: a single condition over
+    all of them would be deeper than SQLite's expressions may be.
+    """
     names = tuple_(_columns.seq, _columns.group_id, _columns.timestamp, _columns.ordinal)
-    for stretch in _stretches(seen):
-        served = [names.not_in(sorted(tied))] if tied else []
-        yield and_(_columns.task_id == task_id, _columns.vanished_at.is_(None), stretch, *served)
+    low = -_ENDLESS
+    for start, end in (*seen.ranges, (_ENDLESS, _ENDLESS)):
+        conditions = [_columns.task_id == task_id, _columns.vanished_at.is_(None)]
+        conditions += [_columns.seq > low, _columns.seq < start]
+        served = [row for row in seen.tied if low < row[0] < start]
+        if served:
+            conditions.append(names.not_in(served))
+        if by_run is not None:
+            conditions.append(_columns.run_id <= by_run)
+        yield and_(*conditions)
+        low = end
 
 
-def count_unseen(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
-    """Count the unmarked rows that none of these reconciles was served."""
+def count_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
+    """Count the unmarked rows that are not in `seen`; with `by_run`, of those stored up to that run."""
     return sum(
         int(tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one())
-        for condition in _unseen_by_all(task_id, *seen)
+        for condition in _unseen(task_id, seen, by_run)
     )
 
 
 def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
     """Return the first unmarked rows that a reconcile was not served."""
     found: list[UnseenRow] = []
-    for condition in _unseen(task_id, seen):
+    for condition in _unseen(task_id, seen, None):
         statement = (
             select(_columns.group_id, _columns.timestamp_text, _columns.ordinal)
             .where(condition)
@@ -311,18 +314,20 @@ def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) ->
     return found
 
 
-def mark_vanished(tx: Transaction, task_id: str, *seen: SeenRows) -> int:
-    """Mark the rows that none of these reconciles was served; returns how many."""
+def mark_vanished(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
+    """Mark the unmarked rows that are not in `seen`; returns how many."""
     return sum(
         tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount
-        for condition in _unseen_by_all(task_id, *seen)
+        for condition in _unseen(task_id, seen, by_run)
     )
 
 
-def _unseen_by_all(task_id: str, *seen: SeenRows) -> Iterator[ColumnElement[bool]]:
-    first, *others = seen
-    for condition in _unseen(task_id, first):
-        yield and_(condition, *(or_(*_unseen(task_id, other)) for other in others))
+def count_from(tx: Transaction, task_id: str, first_seq: int) -> int:
+    """Return how many rows stand at or behind a place in the task's order."""
+    condition = (_columns.task_id == task_id) & (_columns.seq >= first_seq)
+    return int(
+        tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one()
+    )
 
 
 def count_events(tx: Transaction, task_id: str) -> int:

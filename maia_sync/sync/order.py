@@ -101,7 +101,14 @@ def add_seen(
                 tied.add((row.seq, *_name(row)))
             else:
                 ranges.append((row.seq, row.seq))
-    return SeenRows(ranges=_merged(ranges), tied=tuple(sorted(tied)))
+    return SeenRows(ranges=_merged(ranges), tied=tuple(sorted(tied)), run_id=seen.run_id)
+
+
+def seen_by_either(one: SeenRows, other: SeenRows) -> SeenRows:
+    """Return what at least one of two reconciles was served."""
+    return SeenRows(
+        ranges=_merged([*one.ranges, *other.ranges]), tied=tuple(sorted({*one.tied, *other.tied}))
+    )
 
 
 def _name(row: StoredRow) -> tuple[str, int, int]:

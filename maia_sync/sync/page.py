@@ -20,7 +20,7 @@ from maia_sync.store.leases import renew_lease
 from maia_sync.store.quarantined import insert_quarantined
 from maia_sync.store.tasks import finish_walk
 from maia_sync.sync.compare import Compared, compare_page
-from maia_sync.sync.order import add_seen
+from maia_sync.sync.order import add_seen, seen_by_either
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,11 +92,11 @@ def write_page(
     event_store.store_canonicals(tx, lease.task_id, plan.canonicals)
     quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
-    moved = _moved(position, page, compared, last=last, news=news)
+    moved = _moved(position, page, compared, run_id, last=last, news=news)
     vanished = doubted = 0
     if last:
         vanished, doubted, moved = _settle_reconcile(tx, lease.task_id, position, moved)
-        moved = _end_reached(tx, position, moved, [] if plan.new else plan.matched, news=news)
+        moved = _end_reached(tx, lease.task_id, position, moved, [] if plan.new else plan.matched, news=news)
         finish_walk(tx, lease, news=moved.news or bool(vanished))
     if moved.checkpoint != position.checkpoint:
         advance_checkpoint(tx, lease, moved.checkpoint)
@@ -127,7 +127,9 @@ def _compare(
     return compare(last_page=True), True
 
 
-def _moved(position: Position, page: Page, compared: Compared, *, last: bool, news: bool) -> Position:
+def _moved(
+    position: Position, page: Page, compared: Compared, run_id: int, *, last: bool, news: bool
+) -> Position:
     """Return the position behind the page; the checkpoint of a last page stays on that page."""
     cursor = position.cursor
     if not last and page.next_token != cursor.page_token:
@@ -135,7 +137,10 @@ def _moved(position: Position, page: Page, compared: Compared, *, last: bool, ne
     reconcile, checkpoint = position.reconcile, position.checkpoint
     if reconcile is not None:
         plan = compared.plan
-        seen = add_seen(reconcile.seen, position.cursor.compare_seq, compared.window, plan.matched, plan.new)
+        seen = reconcile.seen
+        if seen.run_id is None:
+            seen = msgspec.structs.replace(seen, run_id=run_id)
+        seen = add_seen(seen, position.cursor.compare_seq, compared.window, plan.matched, plan.new)
         reconcile = msgspec.structs.replace(reconcile, cursor=cursor, seen=seen)
         checkpoint = msgspec.structs.replace(checkpoint, reconcile=reconcile)
     if position.kind != "reconcile":
@@ -148,13 +153,21 @@ def _moved(position: Position, page: Page, compared: Compared, *, last: bool, ne
 
 
 def _end_reached(
-    tx: Transaction, position: Position, moved: Position, matched: Sequence[StoredRow], *, news: bool
+    tx: Transaction,
+    task_id: str,
+    position: Position,
+    moved: Position,
+    matched: Sequence[StoredRow],
+    *,
+    news: bool,
 ) -> Position:
     """Note that the end was reached; an idle poll leaves the checkpoint as it is."""
     cursor = position.cursor
     if matched and max(row.seq for row in matched) <= cursor.compare_seq:
-        # The page was met before under another token: it is compared from its own first row.
-        cursor = msgspec.structs.replace(cursor, compare_seq=min(row.seq for row in matched) - 1)
+        first = min(row.seq for row in matched)
+        if event_store.count_from(tx, task_id, first) == len(matched):
+            # The log's last rows, met before under another token: compared from the first of them.
+            cursor = msgspec.structs.replace(cursor, compare_seq=first - 1)
     checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)
     if news or checkpoint.end_reached_at is None or position.reconcile is not None:
         checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=tx.now)
@@ -168,23 +181,29 @@ def _settle_reconcile(
     if moved.reconcile is None:
         return 0, 0, moved
     seen = moved.reconcile.seen
-    vanished, doubt = _mark_vanished(tx, task_id, seen, position.checkpoint.doubt)
+    vanished, doubt = _mark_vanished(tx, task_id, seen, position.checkpoint)
     doubted = event_store.count_unseen(tx, task_id, seen) if doubt is not None else 0
     settled = msgspec.structs.replace(moved.checkpoint, reconcile=None, doubt=doubt, reconciled_at=tx.now)
     return vanished, doubted, msgspec.structs.replace(moved, checkpoint=settled)
 
 
 def _mark_vanished(
-    tx: Transaction, task_id: str, seen: SeenRows, doubt: SeenRows | None
+    tx: Transaction, task_id: str, seen: SeenRows, before: Checkpoint
 ) -> tuple[int, SeenRows | None]:
-    """Mark unseen rows; more than a tenth at once only where the last reconcile missed them too."""
+    """Mark unseen rows; more than a tenth at once only where the last reconcile missed them too.
+
+    Rows that a later run has stored were not missed by it.
+    """
     unseen = event_store.count_unseen(tx, task_id, seen)
     if not unseen:
         return 0, None
-    agreed = event_store.count_unseen(tx, task_id, seen, doubt) if doubt is not None else 0
+    agreed = 0
+    if before.doubt is not None:
+        either = seen_by_either(seen, before.doubt)
+        agreed = event_store.count_unseen(tx, task_id, either, by_run=before.doubt.run_id)
     rows = event_store.count_events(tx, task_id)
     if (unseen - agreed) * _DOUBTFUL_SHARE <= rows:
         return event_store.mark_vanished(tx, task_id, seen), None
-    if doubt is not None and agreed:
-        return event_store.mark_vanished(tx, task_id, seen, doubt), seen
+    if before.doubt is not None and agreed:
+        return event_store.mark_vanished(tx, task_id, either, by_run=before.doubt.run_id), seen
     return 0, seen

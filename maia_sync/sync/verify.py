@@ -228,16 +228,10 @@ def _as_stored(
         digest = digest_of(payload.data, payload.extra, instant.payload_part)
         honest.append(msgspec.structs.replace(row, digest=digest, canonical=None))
         if row.canonical is not None or digest != row.digest:
-            canonicals[name_of(row)] = _canonical(payload)
+            canonicals[name_of(row)] = canonical_of_payload(
+                payload.data, payload.extra, payload.timestamp_text
+            )
     return honest, canonicals
-
-
-def _canonical(payload: event_store.Payload) -> bytes:
-    """Return the canonical digest of a stored payload, or one that equals nothing if it is no JSON."""
-    try:
-        return canonical_of_payload(payload.data, payload.extra, payload.timestamp_text)
-    except ValueError:
-        return b""
 
 
 def _difference(
