@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from sqlalchemy import and_, bindparam, func, insert, literal, select, tuple_, update
+from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, tuple_, update
 
 from maia_sync.model import EventKey, StoredRow, Window
 from maia_sync.store.schema import task_event, task_event_revision
@@ -124,9 +124,8 @@ def _looked_up(
 ) -> list[StoredRow]:
     """Read rows by a condition, each with the seq that follows it and whether others share its own."""
     other = task_event.alias()
-    beside = (
-        select(func.count()).where(other.c.task_id == task_id, other.c.seq == _columns.seq).scalar_subquery()
-    )
+    same_row = and_(*(other.c[column.name] == column for column in _NAME))
+    beside = exists().where(other.c.task_id == task_id, other.c.seq == _columns.seq, not_(same_row))
     behind = (
         select(func.min(other.c.seq))
         .where(other.c.task_id == task_id, other.c.seq > _columns.seq)
@@ -139,7 +138,7 @@ def _looked_up(
         .limit(limit)
     )
     return [
-        _identity(row, tied=row.beside > 1, next_seq=row.behind) for row in tx.connection.execute(statement)
+        _identity(row, tied=bool(row.beside), next_seq=row.behind) for row in tx.connection.execute(statement)
     ]
 
 
@@ -273,26 +272,41 @@ def _name(task_id: str, row: StoredRow) -> dict[str, Any]:
 def _unseen(task_id: str, seen: SeenRows, by_run: int | None) -> Iterator[ColumnElement[bool]]:
     """Yield conditions that together hold for the unmarked rows which reconciles were not served.
 
-    One for each stretch of the task's order that no range of `seen` covers: a single condition over
-    all of them would be deeper than SQLite's expressions may be.
+    One for each stretch of the task's order that `seen` leaves out: a single condition over all of
+    them would be deeper than SQLite's expressions may be. Shared seqs belong to `_unseen_twins`.
     """
-    names = tuple_(_columns.seq, _columns.group_id, _columns.timestamp, _columns.ordinal)
     low = -_ENDLESS
-    for start, end in (*seen.ranges, (_ENDLESS, _ENDLESS)):
-        conditions = [_columns.task_id == task_id, _columns.vanished_at.is_(None)]
-        conditions += [_columns.seq > low, _columns.seq < start]
-        served = [row for row in seen.tied if low < row[0] < start]
-        if served:
-            conditions.append(names.not_in(served))
-        if by_run is not None:
-            conditions.append(_columns.run_id <= by_run)
-        yield and_(*conditions)
-        low = end
+    shared = {(seq, seq) for seq, *_ in seen.tied}
+    for start, end in (*sorted({*seen.ranges, *shared}), (_ENDLESS, _ENDLESS)):
+        if start > low:
+            yield and_(_unmarked(task_id, by_run), _columns.seq > low, _columns.seq < start)
+        low = max(low, end)
+
+
+def _unmarked(task_id: str, by_run: int | None) -> ColumnElement[bool]:
+    unmarked = (_columns.task_id == task_id) & _columns.vanished_at.is_(None)
+    return unmarked if by_run is None else unmarked & (_columns.run_id <= by_run)
+
+
+def _unseen_twins(
+    tx: Transaction, task_id: str, seen: SeenRows, by_run: int | None
+) -> list[tuple[str, int, int]]:
+    """Return the unmarked rows that share a seq with a row that was served, but were not served."""
+    served = set(seen.tied)
+    twins: list[tuple[str, int, int]] = []
+    for seq in sorted({row[0] for row in served}):
+        if any(low <= seq <= high for low, high in seen.ranges):
+            continue
+        statement = select(*_NAME).where(_unmarked(task_id, by_run), _columns.seq == seq)
+        for group_id, timestamp, ordinal in tx.connection.execute(statement):
+            if (seq, group_id, timestamp, ordinal) not in served:
+                twins.append((group_id, timestamp, ordinal))
+    return twins
 
 
 def count_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
     """Count the unmarked rows that are not in `seen`; with `by_run`, of those stored up to that run."""
-    return sum(
+    return len(_unseen_twins(tx, task_id, seen, by_run)) + sum(
         int(tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one())
         for condition in _unseen(task_id, seen, by_run)
     )
@@ -301,7 +315,8 @@ def count_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int |
 def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
     """Return the first unmarked rows that a reconcile was not served."""
     found: list[UnseenRow] = []
-    for condition in _unseen(task_id, seen, None):
+    of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, None)[:limit])
+    for condition in (*of_twins, *_unseen(task_id, seen, None)):
         statement = (
             select(_columns.group_id, _columns.timestamp_text, _columns.ordinal)
             .where(condition)
@@ -316,10 +331,18 @@ def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) ->
 
 def mark_vanished(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
     """Mark the unmarked rows that are not in `seen`; returns how many."""
+    of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, by_run))
     return sum(
         tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount
-        for condition in _unseen(task_id, seen, by_run)
+        for condition in (*of_twins, *_unseen(task_id, seen, by_run))
     )
+
+
+def _of_names(task_id: str, names: list[tuple[str, int, int]]) -> list[ColumnElement[bool]]:
+    return [
+        and_(_columns.task_id == task_id, tuple_(*_NAME).in_(names[at : at + _CHUNK]))
+        for at in range(0, len(names), _CHUNK)
+    ]
 
 
 def count_from(tx: Transaction, task_id: str, first_seq: int) -> int:

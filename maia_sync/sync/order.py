@@ -18,6 +18,12 @@ START = -(2**62)
 """The seq in front of every row: the cursor of a walk that begins at the log's start."""
 _OPEN_RUN_SHARE = 16
 """A run that reaches the page's end may go on: it takes a sixteenth of the gap and leaves the rest."""
+_PINNED_SHARE = 14
+"""In front of a last row that has had rows put in front of it before, each takes a 2^14th of the gap.
+
+A log whose last event stays the last (a status, say) has all its new ones come there: by halves the
+gap would be used up after twenty of them, so it lasts for tens of thousands.
+"""
 _FRONT_ROOM = 2**40
 """Room left behind an open run in front of the first row, for the pages of it that follow."""
 
@@ -30,6 +36,7 @@ class Placer:
         self._known = [row.seq for row in window.rows]
         if window.next_seq is not None:
             self._known.append(window.next_seq)
+        self._complete = window.next_seq is None
         self._after = {row.seq: row.next_seq for row in looked_up if row.seq > self._end()}
 
     def _end(self) -> int:
@@ -48,7 +55,8 @@ class Placer:
         """
         lower = max(lower, self._cursor_seq)
         upper = self._successor(lower)
-        places = _between(lower, upper, count, open_run=open_run)
+        pinned = self._complete and upper is not None and upper == self._known[-1]
+        places = _between(lower, upper, count, open_run=open_run, pinned=pinned)
         if lower in self._after:
             self._after[lower] = places[0][0]
             self._after[places[-1][0]] = upper
@@ -60,7 +68,9 @@ class Placer:
         return places
 
 
-def _between(lower: int, upper: int | None, count: int, *, open_run: bool) -> list[tuple[int, int]]:
+def _between(
+    lower: int, upper: int | None, count: int, *, open_run: bool, pinned: bool
+) -> list[tuple[int, int]]:
     if upper is None:
         lowest = 0 if lower == START else lower
         return [(lowest + STEP * (at + 1), 0) for at in range(count)]
@@ -69,6 +79,8 @@ def _between(lower: int, upper: int | None, count: int, *, open_run: bool) -> li
         return [(highest - STEP * (count - at), 0) for at in range(count)]
     gap = upper - lower
     step = max(1, gap // (count * _OPEN_RUN_SHARE) if open_run else gap // (count + 1))
+    if pinned and gap < STEP:
+        step = min(step, max(1, gap >> _PINNED_SHARE))
     room = (gap - 1) // step
     return [(lower + step * min(at + 1, room), max(0, at + 1 - room)) for at in range(count)]
 

@@ -344,8 +344,11 @@ def test_p1_a_thousand_late_events_stand_in_order(stage_for: Staging, at: int) -
 
 
 def test_p1_insertions_at_one_spot_stay_in_order_beyond_the_room_between_two_rows(stage_for: Staging) -> None:
-    """Each right behind the one before, 26 times: the gap of 2^20 is halved until there is none."""
-    stage = stage_for(world_of([event(0), event(3000)]))
+    """Each right behind the one before, 26 times: the gap of 2^20 is halved until there is none.
+
+    Not in front of the last row, where they are placed more sparingly (tests/unit/sync/test_order.py).
+    """
+    stage = stage_for(world_of([event(0), event(3000), event(3001)]))
     stage.sync_well()
     for number in range(1, 27):
         stage.world.logs[TASK].insert(number, event(number))

@@ -79,3 +79,15 @@ def test_p7_a_token_too_long_to_be_asked_for_is_the_tasks_error_in_one_sentence(
     world.scripted_tokens.clear()
     stage.sync_well()
     assert_to_the_letter(stage.copy, TASK, world.logs[TASK].events)
+
+
+def test_p3_rows_that_share_a_seq_by_the_thousand_are_told_apart_by_a_reconcile(stage_for: Staging) -> None:
+    """As many names in one statement would be more parameters than either database takes."""
+    log = events(9000)
+    stage = stage_for(world_of(log))
+    stage.sync_well()
+    stage.copy.ask("UPDATE task_event SET seq = 1048576 WHERE seq > 1048576")
+    stage.world.logs[TASK].remove(4000, 3)
+    assert stage.sync_well(full=True).vanished == 3
+    assert_equal_as_set(stage.copy, TASK, stage.world.logs[TASK].events)
+    assert stage.app.verify().difference_count == 0

@@ -39,7 +39,7 @@ def test_appended_rows_are_a_step_apart() -> None:
 
 
 def test_one_row_between_two_takes_the_middle() -> None:
-    assert place(0, window(100, 200), 100, 1) == [(150, 0)]
+    assert place(0, window(100, 200, 300), 100, 1) == [(150, 0)]
 
 
 def test_rows_in_front_of_the_first_leave_room_in_front_of_them() -> None:
@@ -50,13 +50,24 @@ def test_rows_in_front_of_the_first_leave_room_in_front_of_them() -> None:
 
 def test_without_room_rows_share_their_lower_neighbours_seq_in_order() -> None:
     assert place(0, window(100, 101), 100, 3) == [(100, 1), (100, 2), (100, 3)]
-    assert place(0, window(100, 102), 100, 3) == [(101, 0), (101, 1), (101, 2)]
+    assert place(0, window(100, 102, 300), 100, 3) == [(101, 0), (101, 1), (101, 2)]
 
 
 def test_places_given_count_as_taken() -> None:
-    placer = Placer(0, window(100, 200), [])
+    placer = Placer(0, window(100, 200, 300), [])
     assert placer.place(100, 1, open_run=False) == [(150, 0)]
     assert placer.place(100, 1, open_run=False) == [(125, 0)]
+
+
+def test_in_front_of_a_last_row_that_stays_the_last_the_room_lasts() -> None:
+    lower, last = STEP, 2 * STEP
+    seqs = []
+    for _ in range(50_000):
+        ((lower, tie),) = place(START, window(lower, last), lower, 1)
+        seqs.append(lower)
+        assert tie == 0
+    assert seqs[0] == STEP + STEP // 2
+    assert seqs == sorted(set(seqs))
 
 
 def test_a_row_behind_the_window_brings_its_own_upper_neighbour() -> None:
