@@ -151,7 +151,6 @@ class WalkReport(msgspec.Struct, frozen=True, kw_only=True):
     kind: WalkKind | None = None
     """None: the task was not walked (held by another worker)."""
     pages: int = 0
-    requests: int = 0
     size_bytes: int = 0
     new: int = 0
     changed: int = 0

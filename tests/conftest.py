@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import certifi
+import hypothesis
 import psycopg
 import pytest
 from logs import BEARER
@@ -40,6 +41,12 @@ if TYPE_CHECKING:
     from maia_sync.sandbox.world import World
 
 _TEMPLATE = "maia_sync_test_template"
+
+# A busy machine is no fault of the code: what is slow is seen in the benchmark.
+hypothesis.settings.register_profile(
+    "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

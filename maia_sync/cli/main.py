@@ -1,5 +1,6 @@
 """What was asked for, and with which exit code does it end? The entry point of `maia-sync`."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -73,9 +74,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; return its exit code, with every error told on stderr."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # some supervisors start jobs with these closed
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - for the whole process
         # A terminal whose encoding lacks a character gets an escape for it, not a traceback.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        getattr(sys, name).reconfigure(errors="backslashreplace")
     try:
         code = _invoke(arguments)
         sys.stdout.flush()

@@ -51,7 +51,8 @@ def read_token(settings: AuthSettings) -> Secret:
     if settings.token is not None:
         return settings.token
     if settings.token_file is not None:
-        return read_secret_file(settings.token_file, key="auth.token_file")
+        text = read_secret_file(settings.token_file, key="auth.token_file").reveal().strip()
+        return _bearer(text, f"auth.token_file: {settings.token_file} holds")
     return _run(settings.token_command or ())
 
 
@@ -64,6 +65,11 @@ def _run(command: tuple[str, ...]) -> Secret:
     if done.returncode != 0:
         raise CredentialsRefused(f"auth.token_command ended with exit code {done.returncode}")
     text = done.stdout.decode("ascii", "replace").strip()
+    return _bearer(text, "auth.token_command printed")
+
+
+def _bearer(text: str, told: str) -> Secret:
+    """Accept what can stand in a header; what it was never gets into a message."""
     if not text or not text.isprintable() or not text.isascii() or " " in text:
-        raise CredentialsRefused("auth.token_command printed nothing that can be a bearer token")
+        raise CredentialsRefused(f"{told} nothing that can be a bearer token: expected one, and nothing else")
     return Secret(text)

@@ -48,6 +48,8 @@ for _chatty in ("httpx", "httpcore"):
 _LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 """Never asked through a proxy, whatever the environment says of proxies."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
+_REFUSED_TOKEN = (400, 410, 414, 422)
+"""The contract names 400; the others say the same of a page token."""
 _LONGEST_WAIT = 60.0
 _LONGEST_RETRY_AFTER = 300.0
 _PROBLEM_BYTES = 64 * 1024
@@ -207,9 +209,10 @@ def _refusal(  # noqa: PLR0911 - one return per kind of answer
         return UpstreamBusy(f"the API is busy ({status}){said}", retry_after=_retry_after(response))
     if status >= 500:
         return UpstreamFault(f"the API failed ({status}){said}")
+    if status in _REFUSED_TOKEN and page_token is not None:
+        return TokenRefused(f"the API refused the page token ({status}){said}")
     if status == 400:
-        refusal = RequestRefused if page_token is None else TokenRefused
-        return refusal(f"the API refused the request (400){said}")
+        return RequestRefused(f"the API refused the request (400){said}")
     return RequestRefused(f"the API gave an answer that the contract does not know ({status}){said}")
 
 

@@ -105,6 +105,8 @@ class Database:
             )
         if _is_unique_violation(original):
             return KeysTaken("the keys of rows that were taken to be new are stored already")
+        if getattr(original, "sqlite_errorname", None) == "SQLITE_NOTADB":
+            return DatabaseError(f"{self.place} is not an SQLite database: see database.url")
         if isinstance(error, IntegrityError | ProgrammingError):
             return Bug(f"the database refused a statement of ours: {type(original).__name__}")
         if isinstance(error, OperationalError) or isinstance(

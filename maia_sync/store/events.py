@@ -345,9 +345,9 @@ def _of_names(task_id: str, names: list[tuple[str, int, int]]) -> list[ColumnEle
     ]
 
 
-def count_from(tx: Transaction, task_id: str, first_seq: int) -> int:
-    """Return how many rows stand at or behind a place in the task's order."""
-    condition = (_columns.task_id == task_id) & (_columns.seq >= first_seq)
+def count_unmarked_from(tx: Transaction, task_id: str, first_seq: int) -> int:
+    """Return how many rows that are not marked vanished stand at or behind a place in the task's order."""
+    condition = _unmarked(task_id, None) & (_columns.seq >= first_seq)
     return int(
         tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one()
     )

@@ -20,8 +20,11 @@ T = TypeVar("T")
 class Handover(Protocol):
     """Runs blocking work for a coroutine."""
 
-    async def run(self, work: Callable[[], T]) -> T:
-        """Return what the work returns, or raise what it raises."""
+    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
+        """Return what the work returns, or raise what it raises.
+
+        `surely`: even if the coroutine is cancelled before the work has begun.
+        """
         ...
 
 
@@ -37,14 +40,14 @@ class ThreadHandover:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
         """Run the work; if the coroutine is cancelled, work that has begun is waited for all the same."""
         submitted = self._executor.submit(work)
         future = asyncio.wrap_future(submitted)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            if not submitted.cancel():
+            if surely or not submitted.cancel():
                 await asyncio.wait([future])
                 future.exception()  # seen; the cancellation is what the caller has to know
             raise
@@ -53,7 +56,8 @@ class ThreadHandover:
 class InlineHandover:
     """Runs the work at once, in the caller's own thread."""
 
-    async def run(self, work: Callable[[], T]) -> T:
+    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
         """Run the work; other coroutines get a turn before it."""
-        await asyncio.sleep(0)
+        if not surely:
+            await asyncio.sleep(0)
         return work()

@@ -18,8 +18,8 @@ START = -(2**62)
 """The seq in front of every row: the cursor of a walk that begins at the log's start."""
 _OPEN_RUN_SHARE = 16
 """A run that reaches the page's end may go on: it takes a sixteenth of the gap and leaves the rest."""
-_PINNED_SHARE = 14
-"""In front of a last row that has had rows put in front of it before, each takes a 2^14th of the gap.
+_PINNED_SHARE = 12
+"""In front of a last row that has had rows put in front of it before, each takes a 2^12th of the gap.
 
 A log whose last event stays the last (a status, say) has all its new ones come there: by halves the
 gap would be used up after twenty of them, so it lasts for tens of thousands.

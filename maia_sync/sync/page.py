@@ -92,6 +92,7 @@ def write_page(
     event_store.store_canonicals(tx, lease.task_id, plan.canonicals)
     quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
+    seen_before = position.reconcile.seen if position.reconcile else None
     moved = _moved(position, page, compared, run_id, last=last, news=news)
     vanished = doubted = 0
     if last:
@@ -107,7 +108,9 @@ def write_page(
         quarantined=quarantined,
         vanished=vanished,
         doubted=doubted,
-        advanced=news or plan.top_seq > position.cursor.compare_seq,
+        advanced=news
+        or plan.top_seq > position.cursor.compare_seq
+        or (moved.reconcile is not None and moved.reconcile.seen != seen_before),
         position=None if last else moved,
     )
 
@@ -165,7 +168,7 @@ def _end_reached(
     cursor = position.cursor
     if matched and max(row.seq for row in matched) <= cursor.compare_seq:
         first = min(row.seq for row in matched)
-        if event_store.count_from(tx, task_id, first) == len(matched):
+        if event_store.count_unmarked_from(tx, task_id, first) == len(matched):
             # The log's last rows, met before under another token: compared from the first of them.
             cursor = msgspec.structs.replace(cursor, compare_seq=first - 1)
     checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)

@@ -77,6 +77,7 @@ class Walk:
         self._refused_at: int | None = None
         self._lease: Lease | None = None
         self._direction: str | None = None
+        self._untold: tuple[Position, Page, PageWritten] | None = None
         self.report = WalkReport(task_id=task_id)
 
     async def run(self) -> WalkReport:
@@ -93,11 +94,13 @@ class Walk:
             raise
         except Exception as error:
             failure = _as_failure(error)
-            await self._around.handover.run(partial(self._give_up, failure))
+            await self._around.handover.run(partial(self._give_up, failure), surely=True)
             if failure is error:
                 raise
             raise failure from error
         finally:
+            if self._untold is not None:
+                self._tell(*self._untold)  # cut off while this page was being committed
             await self._drop_ahead()
             await self._let_go()
         return self.report
@@ -181,9 +184,12 @@ class Walk:
 
     def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
         try:
-            return self._write_once(position, page, following, look_first=False)
+            written = self._write_once(position, page, following, look_first=False)
         except KeysTaken:
-            return self._write_once(position, page, following, look_first=True)
+            written = self._write_once(position, page, following, look_first=True)
+        if written is not None:
+            self._untold = (position, page, written)
+        return written
 
     def _write_once(
         self, position: Position, page: Page, following: Page | None, *, look_first: bool
@@ -209,6 +215,7 @@ class Walk:
 
     def _tell(self, position: Position, page: Page, written: PageWritten) -> None:
         """Add the committed page to the report and tell the observers."""
+        self._untold = None
         report = self.report
         applied = PageApplied(
             task_id=self._task_id,
@@ -249,7 +256,7 @@ class Walk:
         lease, self._lease = self._lease, None
         if lease is not None:
             with suppress(MaiaSyncError):
-                await self._around.handover.run(partial(self._release, lease))
+                await self._around.handover.run(partial(self._release, lease), surely=True)
 
     def _release(self, lease: Lease) -> None:
         with self._around.database.transaction() as tx:

@@ -191,7 +191,7 @@ def test_reading_order_is_the_logs_order_whatever_is_inserted_where(seed: int, t
     for step in range(8):
         clock.advance(1)
         at = rng.randrange(len(world.log) + 1)
-        world.log[at:at] = [world.event() for _ in range(rng.choice([1, 2, 12]))]
+        world.log[at:at] = [world.event() for _ in range(rng.choice([1, 2, 5]))]
         assert sync(world, database, full=True) is None
         current = [row[:3] for row in rows_of(path) if not row[3]]
         assert current == world.log, f"seed {seed}, step {step}"

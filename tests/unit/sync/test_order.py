@@ -62,7 +62,7 @@ def test_places_given_count_as_taken() -> None:
 def test_in_front_of_a_last_row_that_stays_the_last_the_room_lasts() -> None:
     lower, last = STEP, 2 * STEP
     seqs = []
-    for _ in range(50_000):
+    for _ in range(20_000):
         ((lower, tie),) = place(START, window(lower, last), lower, 1)
         seqs.append(lower)
         assert tie == 0
