@@ -6,8 +6,11 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from logs import TASK, event, events, world_of
+from logs import TASK, event, events, world_of, world_of_many
 from oracle import assert_equal_as_set, assert_sound, assert_to_the_letter
+
+from maia_sync.errors import CredentialsRefused
+from maia_sync.sandbox.faults import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -91,3 +94,17 @@ def test_p3_rows_that_share_a_seq_by_the_thousand_are_told_apart_by_a_reconcile(
     assert stage.sync_well(full=True).vanished == 3
     assert_equal_as_set(stage.copy, TASK, stage.world.logs[TASK].events)
     assert stage.app.verify().difference_count == 0
+
+
+@pytest.mark.parametrize("after", [0, 3, 9, 14])
+def test_p7_a_run_that_fails_as_a_whole_keeps_no_lease_and_counts_all_it_stored(
+    stage_for: Staging, after: int
+) -> None:
+    """Several walks end at once: a lease's return must not be cancelled, nor a page in hand be forgotten."""
+    stage = stage_for(world_of_many(8, 25), api__page_size=10)
+    stage.world.faults.add(Fault(kind="status", status=401, after=after, count=None))
+    with pytest.raises(CredentialsRefused):
+        stage.sync()
+    assert stage.copy.free_leases() == 0
+    rows = stage.copy.one("SELECT count(*) FROM task_event")
+    assert stage.copy.one("SELECT events_new FROM sync_run") == rows
