@@ -144,6 +144,7 @@ class App:
                     database=self.database,
                     handover=handover,
                     concurrency=self.settings.api.concurrency,
+                    page_size=self.settings.api.page_size,
                     observers=observers,
                 )
                 return await verification.run(task_ids, stop)

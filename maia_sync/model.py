@@ -17,6 +17,8 @@ NO_TIMESTAMP = -(2**63)
 
 WalkKind = Literal["poll", "reconcile", "both"]
 TaskStatus = Literal["active", "paused", "forbidden", "missing", "untracked"]
+LogOrder = Literal["oldest-first", "newest-first", "newest-first?"]
+"""How a log is served; the question mark says that too little was seen of it to rely on that."""
 EventKey: TypeAlias = tuple[str, int]
 """(group_id, timestamp): what identifies an event within its task, before its payload."""
 
@@ -57,6 +59,8 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
     next_token: str | None
     """None at the end of the log."""
     size_bytes: int
+    limit: int = 0
+    """How many elements it was asked for at most."""
 
     @property
     def element_count(self) -> int:
@@ -64,23 +68,53 @@ class Page(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.events) + len(self.quarantined)
 
 
+class OutgoingMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message to a task, as SendMessageRequest of the contract has it."""
+
+    message: str
+    agent: str | None = None
+    """The agent's name; without one there is neither mode nor branch."""
+    mode: Literal["PLAN", "ACT"] | None = None
+    branch: str | None = None
+    allowed_tools: tuple[str, ...] = ()
+    """Names of the tools that the agent may use from now on."""
+
+
+class TaskLog(msgspec.Struct, frozen=True, kw_only=True):
+    """A task's stored rows, in the order in which upstream serves its log.
+
+    Rooms that walk know rows by their *place*, which grows along the walk. For a log served
+    oldest-first that is the stored `seq`, for one served newest-first it is `seq` with its sign
+    turned: `seq` itself always grows from old to new.
+    """
+
+    task_id: str
+    newest_first: bool = False
+
+
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a walk goes on: the token to ask for, and the seq from which that page is compared."""
+    """Where a walk goes on: the token to ask for, and the place from which that page is compared."""
 
     page_token: str | None
     compare_seq: int
+    """A place (see TaskLog)."""
+    limit: int | None = None
+    """The limit of the request that brought the token: some tokens mean something else under another.
+
+    None for the log's start, and where it was not noted.
+    """
 
 
 class SeenRows(msgspec.Struct, frozen=True, kw_only=True):
-    """What a reconcile has been served, as compact ranges of seq.
+    """What a reconcile has been served, as compact ranges of places.
 
-    A range (low, high) says that every row with low <= seq <= high was served. Rows that share
-    their seq with a row that was not served stand in `tied` one by one.
+    A range (low, high) says that every row with low <= place <= high was served. Rows that share
+    their place with a row that was not served stand in `tied` one by one.
     """
 
     ranges: tuple[tuple[int, int], ...] = ()
     tied: tuple[tuple[int, str, int, int], ...] = ()
-    """(seq, group_id, timestamp, ordinal)"""
+    """(place, group_id, timestamp, ordinal)"""
     run_id: int | None = None
     """The run that began the reconcile."""
 
@@ -93,15 +127,43 @@ class Reconcile(msgspec.Struct, frozen=True, kw_only=True):
     started_at: datetime
 
 
+class Gap(msgspec.Struct, frozen=True, kw_only=True):
+    """A stretch of a newest-first log that an interrupted walk has left out."""
+
+    cursor: Cursor
+    """Where it begins: the page to be asked for, and the place of the last row in front of it."""
+    floor: int | None
+    """The place of the first row stored behind it; None if nothing is: it ends with the log."""
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where the next poll of a task starts, and where its reconcile stands."""
 
     cursor: Cursor
+    """Of a newest-first log always its start."""
+    log_order: LogOrder | None = None
+    """None as long as nothing tells it: rows are then stored as of a log served oldest-first."""
+    gaps: tuple[Gap, ...] = ()
+    """What of a newest-first log is not stored yet, from new to old."""
+    quiet_polls: int = 0
+    """Idle polls in a row that read many known events again; -1: its last page cannot be made shorter."""
+    tail_elements: int = 0
+    """How many elements the page had that the latest of these polls read."""
     end_reached_at: datetime | None = None
     reconcile: Reconcile | None = None
     doubt: SeenRows | None = None
     """What the last reconcile saw, if it would have marked more than a tenth of the rows."""
     reconciled_at: datetime | None = None
+
+    @property
+    def newest_first(self) -> bool:
+        """Tell whether the rows' places run against their seq (see TaskLog)."""
+        return self.log_order in ("newest-first", "newest-first?")
+
+    @property
+    def order_is_sure(self) -> bool:
+        """Tell whether polls may rely on the order, and so read one end of the log only."""
+        return self.log_order in ("oldest-first", "newest-first")
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -243,22 +305,23 @@ class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     timestamp: int
     ordinal: int
     seq: int
+    """Its place (see TaskLog)."""
     digest: bytes
     canonical: bytes | None
     """Spelling-blind digest; None while the key has only ever had this one row."""
     vanished: bool
     tied: bool = False
-    """A row that is not in the same window has the same seq."""
+    """A row that is not in the same window has the same place."""
     next_seq: int | None = None
-    """For a row read by its key: the next higher seq of the task, or None at the end."""
+    """For a row read by its key: the next higher place of the task, or None at the end."""
 
 
 class Window(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored rows that follow a cursor, in reading order."""
+    """The stored rows that follow a cursor, in the order of the walk."""
 
     rows: list[StoredRow]
     next_seq: int | None
-    """The seq of the first row behind the window, or None if the log ends within it."""
+    """The place of the first row behind the window, or None if the log ends within it."""
 
 
 class NewRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -267,6 +330,7 @@ class NewRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     event: Event
     ordinal: int
     seq: int
+    """Its place (see TaskLog)."""
     canonical: bytes | None = None
     tie: int = 0
     """Rows that share a seq for want of room are told apart by first_seen_at: this many microseconds."""
@@ -291,8 +355,10 @@ class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     """Rows whose key has now been met with another payload, and their canonical digests."""
     matched: list[StoredRow]
     """Every stored row that this page served, changed ones included."""
+    ending: list[StoredRow]
+    """The rows, equal in payload, with which the page ends: what follows its last news, in page order."""
     unchanged: int
     undecided: bool = False
     """It takes the page behind this one to tell changes at its end from new events there."""
     top_seq: int
-    """The highest seq met so far in the walk: the next page is compared from here."""
+    """The highest place met so far in the walk: the next page is compared from here."""

@@ -101,7 +101,7 @@ class MaiaClient:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def fetch_page(self, task_id: str, page_token: str | None) -> Page:
+    async def fetch_page(self, task_id: str, page_token: str | None, limit: int | None = None) -> Page:
         """Fetch one page of a task's log; repeats what may pass.
 
         Raises TaskForbidden, TaskMissing, RequestRefused (400 and other 4xx), RetriesExhausted,
@@ -109,7 +109,9 @@ class MaiaClient:
         """
 
         async def attempt() -> Page:
-            return decode_page(await self._get(task_id, page_token, self._settings.page_size))
+            asked = limit or self._settings.page_size
+            page = decode_page(await self._get(task_id, page_token, asked))
+            return msgspec.structs.replace(page, limit=asked)
 
         return await self._persist(attempt)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from maia_sync.model import NewRow
+    from maia_sync.model import NewRow, TaskLog
     from maia_sync.store.database import Transaction
 
 _COLUMNS = (
@@ -45,7 +45,7 @@ _NULL = r"\N"
 _INTO = f"task_event ({', '.join(_COLUMNS)})"
 
 
-def insert_new_rows(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> None:
+def insert_new_rows(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None) -> None:
     """Insert events; if one of their keys is stored already, the transaction ends with KeysTaken.
 
     The whole transaction, on purpose: a savepoint, or a statement that can be undone alone, has
@@ -54,9 +54,9 @@ def insert_new_rows(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_i
     if not rows:
         return
     if tx.is_postgresql:
-        _copy(tx, task_id, rows, run_id)
+        _copy(tx, log, rows, run_id)
         return
-    values = _values(tx, task_id, rows, run_id)
+    values = _values(tx, log, rows, run_id)
     for at in range(0, len(values), _ROWS_PER_INSERT):
         chunk = values[at : at + _ROWS_PER_INSERT]
         statement = f"INSERT OR ROLLBACK INTO {_INTO} VALUES {','.join([_ONE_ROW] * len(chunk))}"
@@ -64,10 +64,11 @@ def insert_new_rows(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_i
 
 
 def _values(
-    tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None
+    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None
 ) -> list[tuple[Any, ...]]:
     """Return the rows as SQLite takes them: timestamps as text in UTC."""
-    moments = _Moments(tx, task_id, rows, "")
+    moments = _Moments(tx, log, rows, "")
+    task_id, sign = log.task_id, -1 if log.newest_first else 1
     values: list[tuple[Any, ...]] = []
     for row in rows:
         event = row.event
@@ -82,7 +83,7 @@ def _values(
                 event.extra,
                 event.occurred_at,
                 event.timestamp_text,
-                row.seq,
+                sign * row.seq,
                 event.digest,
                 row.canonical,
                 0,
@@ -100,11 +101,11 @@ class _Moments:
     Those are told apart, and sort behind the rows that have the seq already, by microseconds.
     """
 
-    def __init__(self, tx: Transaction, task_id: str, rows: Sequence[NewRow], utc: str) -> None:
+    def __init__(self, tx: Transaction, log: TaskLog, rows: Sequence[NewRow], utc: str) -> None:
         self._utc = utc
         self.now = self._text(tx.now)
         self._latest = {
-            seq: max(tx.now, _last_seen(tx, task_id, seq)) for seq in {row.seq for row in rows if row.tie}
+            place: max(tx.now, _last_seen(tx, log, place)) for place in {row.seq for row in rows if row.tie}
         }
 
     def of(self, row: NewRow) -> str:
@@ -117,20 +118,24 @@ class _Moments:
         return f"{when:%Y-%m-%d %H:%M:%S.%f}{self._utc}"
 
 
-def _last_seen(tx: Transaction, task_id: str, seq: int) -> datetime:
+def _last_seen(tx: Transaction, log: TaskLog, place: int) -> datetime:
     """Return when the last of the rows that share a seq was stored: a later one must sort behind it."""
     columns = task_event.c
-    statement = select(func.max(columns.first_seen_at)).where(columns.task_id == task_id, columns.seq == seq)
+    seq = -place if log.newest_first else place
+    statement = select(func.max(columns.first_seen_at)).where(
+        columns.task_id == log.task_id, columns.seq == seq
+    )
     found: datetime | None = tx.connection.execute(statement).scalar()
     return found or tx.now
 
 
-def _copy(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | None) -> None:
+def _copy(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None) -> None:
     """Send the rows as COPY's text format, which is quicker made here than value by value in the driver.
 
     Format: PostgreSQL documentation, COPY, "Text Format".
     """
-    moments = _Moments(tx, task_id, rows, "+00")
+    moments = _Moments(tx, log, rows, "+00")
+    task_id, sign = log.task_id, -1 if log.newest_first else 1
     run = _NULL if run_id is None else str(run_id)
     as_a_rule = f"\t0\t{moments.now}\t{moments.now}\t{run}\n"
     groups: dict[str, str] = {}  # a page has few; each is escaped once
@@ -153,7 +158,7 @@ def _copy(tx: Transaction, task_id: str, rows: Sequence[NewRow], run_id: int | N
         extra = _NULL if event.extra is None else _field(event.extra)
         lines.append(
             f"{task_id}\t{group}\t{event.timestamp}\t{row.ordinal}\t{_field(event.data)}\t{extra}\t{times}"
-            f"\t{row.seq}\t\\\\x{event.digest.hex()}\t{canonical}{rest}"
+            f"\t{sign * row.seq}\t\\\\x{event.digest.hex()}\t{canonical}{rest}"
         )
     driver: Any = tx.connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {_INTO} FROM STDIN") as copy:

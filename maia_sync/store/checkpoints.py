@@ -13,7 +13,7 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.errors import LeaseLost
-from maia_sync.model import Checkpoint, Cursor, Lease, Reconcile, SeenRows
+from maia_sync.model import Checkpoint, Cursor, Gap, Lease, Reconcile, SeenRows
 from maia_sync.store.schema import checkpoint
 
 if TYPE_CHECKING:
@@ -38,12 +38,18 @@ def read_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
     reconcile = None
     if row.reconcile_seq is not None:
         reconcile = Reconcile(
-            cursor=Cursor(page_token=row.reconcile_token, compare_seq=row.reconcile_seq),
+            cursor=Cursor(
+                page_token=row.reconcile_token, compare_seq=row.reconcile_seq, limit=row.reconcile_limit
+            ),
             seen=_read_seen(row.reconcile_seen) or SeenRows(),
             started_at=row.reconcile_started_at,
         )
     return Checkpoint(
-        cursor=Cursor(page_token=row.page_token, compare_seq=row.compare_seq),
+        cursor=Cursor(page_token=row.page_token, compare_seq=row.compare_seq, limit=row.page_limit),
+        log_order=row.log_order,
+        gaps=() if row.gaps is None else msgspec.json.decode(row.gaps, type=tuple[Gap, ...]),
+        quiet_polls=row.quiet_polls,
+        tail_elements=row.tail_elements,
         end_reached_at=row.end_reached_at,
         reconcile=reconcile,
         doubt=_read_seen(row.reconcile_doubt),
@@ -68,9 +74,15 @@ def _columns(moved: Checkpoint) -> dict[str, Any]:
     return {
         "page_token": moved.cursor.page_token,
         "compare_seq": moved.cursor.compare_seq,
+        "page_limit": moved.cursor.limit,
+        "log_order": moved.log_order,
+        "gaps": msgspec.json.encode(moved.gaps).decode() if moved.gaps else None,
+        "quiet_polls": moved.quiet_polls,
+        "tail_elements": moved.tail_elements,
         "end_reached_at": moved.end_reached_at,
         "reconcile_token": reconcile.cursor.page_token if reconcile else None,
         "reconcile_seq": reconcile.cursor.compare_seq if reconcile else None,
+        "reconcile_limit": reconcile.cursor.limit if reconcile else None,
         "reconcile_seen": _write_seen(reconcile.seen) if reconcile else None,
         "reconcile_started_at": reconcile.started_at if reconcile else None,
         "reconcile_doubt": _write_seen(moved.doubt) if moved.doubt else None,

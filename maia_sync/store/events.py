@@ -1,4 +1,7 @@
-"""Which events of a task are stored, and how do a page's decisions get there?"""
+"""Which events of a task are stored, and how do a page's decisions get there?
+
+Places are turned into `seq`, and back, in this module and in `bulk.py` only (see model.TaskLog).
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, tuple_, update
 
-from maia_sync.model import EventKey, StoredRow, Window
+from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement
 
-    from maia_sync.model import ChangedRow, SeenRows
+    from maia_sync.model import ChangedRow
     from maia_sync.store.database import Transaction
 
 _CHUNK = 400
@@ -38,10 +41,17 @@ _OF_ROW = (
 )
 
 
+_READING_ORDER = (_columns.seq, _columns.first_seen_at, _columns.ordinal)
 _WINDOW = (
     select(*_IDENTITY)
     .where(_columns.task_id == bindparam("of_task"), _columns.seq > bindparam("after_seq"))
-    .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
+    .order_by(*_READING_ORDER)
+    .limit(bindparam("most"))
+)
+_WINDOW_BACK = (
+    select(*_IDENTITY)
+    .where(_columns.task_id == bindparam("of_task"), _columns.seq < bindparam("after_seq"))
+    .order_by(*(column.desc() for column in _READING_ORDER))
     .limit(bindparam("most"))
 )
 
@@ -69,17 +79,37 @@ class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
     next_ordinals: dict[EventKey, int]
 
 
-def read_window(tx: Transaction, task_id: str, after_seq: int, limit: int) -> Window:
-    """Return up to `limit` rows behind `after_seq` in reading order, and what follows them."""
-    values = {"of_task": task_id, "after_seq": after_seq, "most": limit + 1}
-    found = tx.connection.execute(_WINDOW, values).all()
+def read_window(tx: Transaction, log: TaskLog, after: int, limit: int) -> Window:
+    """Return up to `limit` rows behind a place in the order of the walk, and what follows them."""
+    values = {"of_task": log.task_id, "after_seq": _turned(log, after), "most": limit + 1}
+    found = tx.connection.execute(_WINDOW_BACK if log.newest_first else _WINDOW, values).all()
     next_seq = found[limit].seq if len(found) > limit else None
-    rows = [_identity(row, tied=row.seq == next_seq) for row in found[:limit]]
-    return Window(rows=rows, next_seq=next_seq)
+    rows = [_identity(log, row, tied=row.seq == next_seq) for row in found[:limit]]
+    return Window(rows=rows, next_seq=None if next_seq is None else _turned(log, next_seq))
+
+
+def _turned(log: TaskLog, number: int) -> int:
+    """Turn a place into a seq, or a seq into a place."""
+    return -number if log.newest_first else number
+
+
+def turn_seqs(tx: Transaction, task_id: str) -> None:
+    """Turn a log round: it was stored as if served oldest-first, and is not, or the other way about."""
+    statement = update(task_event).where(_columns.task_id == task_id).values(seq=-_columns.seq)
+    tx.connection.execute(statement)
+
+
+def read_ends(tx: Transaction, log: TaskLog) -> tuple[int, int] | None:
+    """Return the first and the last place of a task's rows, or None if it has none."""
+    statement = select(func.min(_columns.seq), func.max(_columns.seq)).where(_columns.task_id == log.task_id)
+    lowest, highest = tx.connection.execute(statement).one()
+    if lowest is None:
+        return None
+    return (-highest, -lowest) if log.newest_first else (lowest, highest)
 
 
 def read_rows_of_keys(
-    tx: Transaction, task_id: str, keys: Sequence[EventKey], canonicals_of: Callable[[EventKey], list[bytes]]
+    tx: Transaction, log: TaskLog, keys: Sequence[EventKey], canonicals_of: Callable[[EventKey], list[bytes]]
 ) -> KeyRows:
     """Return the stored rows of these keys that can equal a payload.
 
@@ -92,68 +122,71 @@ def read_rows_of_keys(
     for at in range(0, len(keys), _CHUNK):
         first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
         names = tuple_(_columns.group_id, _columns.timestamp, _columns.ordinal)
-        for row in _looked_up(tx, task_id, names.in_(first_of)):
+        for row in _looked_up(tx, log, names.in_(first_of)):
             rows[(row.group_id, row.timestamp, 0)] = row
             next_ordinals[(row.group_id, row.timestamp)] = 1
     for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
         of_key = and_(_columns.group_id == key[0], _columns.timestamp == key[1])
-        highest = select(func.max(_columns.ordinal)).where(_columns.task_id == task_id, of_key)
+        highest = select(func.max(_columns.ordinal)).where(_columns.task_id == log.task_id, of_key)
         next_ordinals[key] = int(tx.connection.execute(highest).scalar_one()) + 1
         wanted = canonicals_of(key)
         for at in range(0, len(wanted), _CHUNK):
             some = wanted[at : at + _CHUNK]
-            for row in _looked_up(tx, task_id, and_(of_key, _columns.canonical.in_(some))):
+            for row in _looked_up(tx, log, and_(of_key, _columns.canonical.in_(some))):
                 rows[(row.group_id, row.timestamp, row.ordinal)] = row
     return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
 
 
 def read_rows_of_key_behind(
-    tx: Transaction, task_id: str, key: EventKey, after_seq: int, limit: int
+    tx: Transaction, log: TaskLog, key: EventKey, after: int, limit: int
 ) -> list[StoredRow]:
-    """Return up to `limit` rows of one key behind a place in the task's order."""
+    """Return up to `limit` rows of one key behind a place in the order of the walk."""
     condition = and_(
         _columns.group_id == key[0],
         _columns.timestamp == key[1],
-        _columns.seq > after_seq,
+        _columns.seq < -after if log.newest_first else _columns.seq > after,
     )
-    return _looked_up(tx, task_id, condition, limit=limit)
+    return _looked_up(tx, log, condition, limit=limit)
 
 
 def _looked_up(
-    tx: Transaction, task_id: str, condition: ColumnElement[bool], limit: int | None = None
+    tx: Transaction, log: TaskLog, condition: ColumnElement[bool], limit: int | None = None
 ) -> list[StoredRow]:
-    """Read rows by a condition, each with the seq that follows it and whether others share its own."""
+    """Read rows by a condition, each with the place that follows it and whether others share its own."""
     other = task_event.alias()
     same_row = and_(*(other.c[column.name] == column for column in _NAME))
-    beside = exists().where(other.c.task_id == task_id, other.c.seq == _columns.seq, not_(same_row))
-    behind = (
-        select(func.min(other.c.seq))
-        .where(other.c.task_id == task_id, other.c.seq > _columns.seq)
-        .scalar_subquery()
-    )
+    of_task = other.c.task_id == log.task_id
+    beside = exists().where(of_task, other.c.seq == _columns.seq, not_(same_row))
+    if log.newest_first:
+        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < _columns.seq)
+        order = [column.desc() for column in _READING_ORDER]
+    else:
+        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > _columns.seq)
+        order = [column.asc() for column in _READING_ORDER]
     statement = (
-        select(*_IDENTITY, beside.label("beside"), behind.label("behind"))
-        .where(_columns.task_id == task_id, condition)
-        .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
+        select(*_IDENTITY, beside.label("beside"), behind.scalar_subquery().label("behind"))
+        .where(_columns.task_id == log.task_id, condition)
+        .order_by(*order)
         .limit(limit)
     )
     return [
-        _identity(row, tied=bool(row.beside), next_seq=row.behind) for row in tx.connection.execute(statement)
+        _identity(log, row, tied=bool(row.beside), next_seq=row.behind)
+        for row in tx.connection.execute(statement)
     ]
 
 
-def _identity(row: Any, *, tied: bool, next_seq: int | None = None) -> StoredRow:
+def _identity(log: TaskLog, row: Any, *, tied: bool, next_seq: int | None = None) -> StoredRow:
     group_id, timestamp, ordinal, seq, digest, canonical, vanished_at = row[:7]
     return StoredRow(
         group_id=group_id,
         timestamp=timestamp,
         ordinal=ordinal,
-        seq=seq,
+        seq=-seq if log.newest_first else seq,
         digest=digest,
         canonical=canonical,
         vanished=vanished_at is not None,
         tied=tied,
-        next_seq=next_seq,
+        next_seq=None if next_seq is None else _turned(log, next_seq),
     )
 
 
@@ -169,10 +202,11 @@ def read_payloads(
 
 
 def read_payloads_between(
-    tx: Transaction, task_id: str, first_seq: int, last_seq: int
+    tx: Transaction, log: TaskLog, first: int, last: int
 ) -> dict[tuple[str, int, int], Payload]:
-    """Return the payloads of a stretch of the task's order by (group_id, timestamp, ordinal)."""
-    return _payloads(tx, task_id, _columns.seq.between(first_seq, last_seq))
+    """Return the payloads from one place to another by (group_id, timestamp, ordinal)."""
+    low, high = sorted((_turned(log, first), _turned(log, last)))
+    return _payloads(tx, log.task_id, _columns.seq.between(low, high))
 
 
 def _payloads(
@@ -304,16 +338,28 @@ def _unseen_twins(
     return twins
 
 
-def count_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
+def _as_stored(log: TaskLog, seen: SeenRows) -> SeenRows:
+    """Turn what was seen from places into seqs."""
+    if not log.newest_first:
+        return seen
+    return SeenRows(
+        ranges=tuple(sorted((-high, -low) for low, high in seen.ranges)),
+        tied=tuple(sorted((-row[0], *row[1:]) for row in seen.tied)),
+    )
+
+
+def count_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, by_run: int | None = None) -> int:
     """Count the unmarked rows that are not in `seen`; with `by_run`, of those stored up to that run."""
+    task_id, seen = log.task_id, _as_stored(log, seen)
     return len(_unseen_twins(tx, task_id, seen, by_run)) + sum(
         int(tx.connection.execute(select(func.count()).select_from(task_event).where(condition)).scalar_one())
         for condition in _unseen(task_id, seen, by_run)
     )
 
 
-def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
-    """Return the first unmarked rows that a reconcile was not served."""
+def read_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
+    """Return the oldest unmarked rows that a reconcile was not served."""
+    task_id, seen = log.task_id, _as_stored(log, seen)
     found: list[UnseenRow] = []
     of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, None)[:limit])
     for condition in (*of_twins, *_unseen(task_id, seen, None)):
@@ -329,8 +375,9 @@ def read_unseen(tx: Transaction, task_id: str, seen: SeenRows, *, limit: int) ->
     return found
 
 
-def mark_vanished(tx: Transaction, task_id: str, seen: SeenRows, *, by_run: int | None = None) -> int:
+def mark_vanished(tx: Transaction, log: TaskLog, seen: SeenRows, *, by_run: int | None = None) -> int:
     """Mark the unmarked rows that are not in `seen`; returns how many."""
+    task_id, seen = log.task_id, _as_stored(log, seen)
     of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, by_run))
     return sum(
         tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount

@@ -29,9 +29,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration; a test holds it against migrations/versions."""
-KNOWN_REVISIONS = ("0001",)
+KNOWN_REVISIONS = ("0001", "0002")
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -165,11 +165,17 @@ checkpoint = Table(
     Column("task_id", _task_id(), primary_key=True),
     Column("page_token", Text),
     Column("compare_seq", BigInteger, nullable=False),
+    Column("page_limit", Integer),
     Column("end_reached_at", UtcTimestamp),
     Column("epoch", BigInteger, nullable=False),
     Column("updated_at", UtcTimestamp, nullable=False),
+    Column("log_order", String(16)),
+    Column("gaps", Text),
+    Column("quiet_polls", Integer, nullable=False, server_default="0"),
+    Column("tail_elements", Integer, nullable=False, server_default="0"),
     Column("reconcile_token", Text),
     Column("reconcile_seq", BigInteger),
+    Column("reconcile_limit", Integer),
     Column("reconcile_seen", Text),
     Column("reconcile_started_at", UtcTimestamp),
     Column("reconcile_doubt", Text),

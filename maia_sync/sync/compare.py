@@ -6,6 +6,7 @@ page that meets stored keys in another place looks rows up by key.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,11 +23,12 @@ from maia_sync.sync.identity import (
     plan_all_new,
     unmatched_events,
 )
+from maia_sync.sync.order import START
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from maia_sync.model import Event, EventKey
+    from maia_sync.model import Event, EventKey, TaskLog
     from maia_sync.store.database import Transaction
 
 MARGIN = 100
@@ -42,7 +44,7 @@ class Compared(msgspec.Struct, frozen=True, kw_only=True):
 
 def compare_page(
     tx: Transaction,
-    task_id: str,
+    log: TaskLog,
     events: Sequence[Event],
     cursor_seq: int,
     *,
@@ -56,11 +58,16 @@ def compare_page(
     finds out if they are not, and then the page is compared again with `look_first`. `following` are
     the events of the page behind, where they are known (see `identity`).
     """
-    window = event_store.read_window(tx, task_id, cursor_seq, len(events) + MARGIN)
+    window = event_store.read_window(tx, log, cursor_seq, len(events) + MARGIN)
     if is_repetition(events, window):
         return Compared(plan=_repetition(events, window, cursor_seq), window=window)
     question = Question(
-        events=events, cursor_seq=cursor_seq, window=window, last_page=last_page, following=following
+        events=events,
+        newest_first=log.newest_first,
+        cursor_seq=cursor_seq,
+        window=window,
+        last_page=last_page,
+        following=following,
     )
     unmatched = unmatched_events(events, window)
     window_keys = {(row.group_id, row.timestamp) for row in window.rows}
@@ -70,7 +77,7 @@ def compare_page(
     if not met_keys and not look_first:
         plan = None if window.rows else plan_all_new(question)
         return Compared(plan=plan or decide(question, canonical_of_event), window=window)
-    plan = decide(look_up(tx, task_id, question, unmatched), canonical_of_event)
+    plan = decide(look_up(tx, log, question, unmatched), canonical_of_event)
     return Compared(plan=plan, window=window)
 
 
@@ -82,12 +89,29 @@ def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> Pag
         returned=[],
         canonicals=[],
         matched=matched,
+        ending=matched,
         unchanged=len(events),
         top_seq=matched[-1].seq if matched else cursor_seq,
     )
 
 
-def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequence[Event]) -> Question:
+def is_stored_from_start(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
+    """Tell whether a log's first page brings just what is stored of its beginning."""
+    return is_repetition(events, event_store.read_window(tx, log, START, len(events)))
+
+
+def stands_in_walk_order(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
+    """Tell whether the places of a page's stored events rise along the page, rather than fall."""
+    keys = list({(event.group_id, event.timestamp) for event in events})
+    found = event_store.read_rows_of_keys(tx, log, keys, lambda _: [])
+    places = {(row.group_id, row.timestamp, row.digest): row.seq for row in found.rows}
+    names = ((event.group_id, event.timestamp, event.digest) for event in events)
+    met = [places[name] for name in names if name in places]
+    rises = sum(1 if behind > before else -1 for before, behind in pairwise(met) if behind != before)
+    return rises > 0
+
+
+def look_up(tx: Transaction, log: TaskLog, question: Question, unmatched: Sequence[Event]) -> Question:
     """Add to the question the rows outside its window that have the unmatched events' keys."""
     by_key: dict[EventKey, list[Event]] = {}
     for event in unmatched:
@@ -96,13 +120,13 @@ def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequen
     def canonicals_of(key: EventKey) -> list[bytes]:
         return [canonical_of_event(event) for event in by_key[key]]
 
-    found = event_store.read_rows_of_keys(tx, task_id, list(by_key), canonicals_of)
+    found = event_store.read_rows_of_keys(tx, log, list(by_key), canonicals_of)
     rows = {name_of(row): row for row in found.rows}
     if question.window.next_seq is not None:
         behind = question.window.rows[-1].seq if question.window.rows else question.cursor_seq
         for key in found.next_ordinals:
             most = 2 * len(question.events)
-            more = event_store.read_rows_of_key_behind(tx, task_id, key, behind, most)
+            more = event_store.read_rows_of_key_behind(tx, log, key, behind, most)
             rows.update((name_of(row), row) for row in more)
     for row in question.window.rows:
         rows.pop(name_of(row), None)
@@ -112,7 +136,7 @@ def look_up(tx: Transaction, task_id: str, question: Question, unmatched: Sequen
         question,
         looked_up=looked_up,
         next_ordinals=found.next_ordinals,
-        canonicals=_canonicals(tx, task_id, suspects),
+        canonicals=_canonicals(tx, log.task_id, suspects),
     )
 
 

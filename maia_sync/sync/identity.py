@@ -36,6 +36,8 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known when a page is compared with the rows that are stored."""
 
     events: Sequence[Event]
+    newest_first: bool = False
+    """Places run against the reading order (see model.TaskLog)."""
     cursor_seq: int
     window: Window
     looked_up: Sequence[StoredRow] = ()
@@ -84,7 +86,7 @@ def plan_all_new(question: Question) -> PagePlan | None:
     events = question.events
     if len({(event.group_id, event.timestamp) for event in events}) != len(events):
         return None
-    placer = Placer(question.cursor_seq, question.window, [])
+    placer = Placer(question.cursor_seq, question.window, [], newest_first=question.newest_first)
     places = placer.place(question.cursor_seq, len(events), open_run=not question.last_page)
     return PagePlan(
         new=[
@@ -95,6 +97,7 @@ def plan_all_new(question: Question) -> PagePlan | None:
         returned=[],
         canonicals=[],
         matched=[],
+        ending=[],
         unchanged=0,
         top_seq=places[-1][0],
     )
@@ -116,6 +119,7 @@ def decide(question: Question, canonical_of: Callable[[Event], bytes]) -> PagePl
         canonicals=matching.canonicals_to_store(changed_names),
         undecided=matching.undecided,
         matched=matched,
+        ending=matching.ending(changed_names),
         unchanged=len(question.events) - len(new) - len(changed),
         top_seq=max([question.cursor_seq, *(row.seq for row in matched), *(row.seq for row in new)]),
     )
@@ -246,10 +250,21 @@ class _Matching:
             top = row.seq
         return top
 
+    def ending(self, changed: set[RowName]) -> list[StoredRow]:
+        """Return the rows with which the page ends, in page order, none of them new or changed."""
+        ending: list[StoredRow] = []
+        for slot in reversed(self._slots):
+            if isinstance(slot, Event) or name_of(slot) in changed:
+                break
+            ending.append(slot)
+        return ending[::-1]
+
     def place_new(self) -> list[NewRow]:
         """Give each surplus payload an ordinal and a place in the task's order."""
         question = self._question
-        placer = Placer(question.cursor_seq, question.window, list(question.looked_up))
+        placer = Placer(
+            question.cursor_seq, question.window, list(question.looked_up), newest_first=question.newest_first
+        )
         new: list[NewRow] = []
         ordinals = dict(question.next_ordinals)
         lower, run = question.cursor_seq, []

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from maia_sync.errors import LogLoops
-from maia_sync.model import Checkpoint, Cursor, Lease, Page, Reconcile, WalkKind
+from maia_sync.model import Cursor, Gap, Lease, LogOrder, Page, TaskLog
 from maia_sync.store import events as event_store
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
@@ -20,32 +20,23 @@ from maia_sync.store.leases import renew_lease
 from maia_sync.store.quarantined import insert_quarantined
 from maia_sync.store.tasks import finish_walk
 from maia_sync.sync.compare import Compared, compare_page
+from maia_sync.sync.gaps import left_behind, left_open, met_place
 from maia_sync.sync.order import add_seen, seen_by_either
+from maia_sync.sync.position import Position, with_order
+from maia_sync.sync.tail import with_quiet_counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from maia_sync.model import SeenRows, StoredRow
+    from maia_sync.model import Checkpoint, PagePlan, SeenRows, StoredRow
     from maia_sync.store.database import Transaction
 
 _DOUBTFUL_SHARE = 10
 """A reconcile that would mark more than a tenth of a task's rows must be borne out by a second."""
 
 
-class Position(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a walk stands: the page to be compared next, and the checkpoint as it is stored."""
-
-    kind: WalkKind
-    cursor: Cursor
-    checkpoint: Checkpoint
-    reconcile: Reconcile | None
-    """Of a walk that reconciles: what it has seen. May be newer than the stored checkpoint's."""
-    news: bool = False
-    """The walk has found something new or changed on an earlier page."""
-
-
 class PageWritten(msgspec.Struct, frozen=True, kw_only=True):
-    """What one page came to, and where the walk goes on (None: it has reached the end)."""
+    """What one page came to, and where the walk goes on (None: it is over)."""
 
     new: int
     changed: int
@@ -66,7 +57,6 @@ def write_page(
     following: Page | None,
     *,
     lease_seconds: float,
-    limit: int,
     run_id: int,
     look_first: bool = False,
 ) -> PageWritten | None:
@@ -79,28 +69,29 @@ def write_page(
     the page's end from events that come there.
     """
     renew_lease(tx, lease, lease_seconds)
+    log = TaskLog(task_id=lease.task_id, newest_first=position.checkpoint.newest_first)
+    unturned = TaskLog(task_id=lease.task_id, newest_first=log.newest_first != position.turn)
     compare = partial(
-        compare_page, tx, lease.task_id, page.events, position.cursor.compare_seq, look_first=look_first
+        compare_page, tx, unturned, page.events, position.cursor.compare_seq, look_first=look_first
     )
-    compared, last = _compare(compare, position, page, following, limit=limit)
+    compared, at_end = _compare(compare, position, page, following)
     plan = compared.plan
     if plan.undecided:
         return None
-    insert_new_rows(tx, lease.task_id, plan.new, run_id)
-    event_store.revise_events(tx, lease.task_id, plan.changed, run_id)
-    event_store.unmark_vanished(tx, lease.task_id, plan.returned)
-    event_store.store_canonicals(tx, lease.task_id, plan.canonicals)
-    quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)
+    if position.turn:
+        event_store.turn_seqs(tx, lease.task_id)
+    quarantined = _write_plan(tx, log, plan, page, run_id)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
-    seen_before = position.reconcile.seen if position.reconcile else None
-    moved = _moved(position, page, compared, run_id, last=last, news=news)
+    moved, over = _moved(position, page, compared, run_id, at_end=at_end, news=news)
     vanished = doubted = 0
-    if last:
-        vanished, doubted, moved = _settle_reconcile(tx, lease.task_id, position, moved)
-        moved = _end_reached(tx, lease.task_id, position, moved, [] if plan.new else plan.matched, news=news)
+    if at_end:
+        vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
+    if over:
+        moved = _ended(tx, log, position, moved, page, plan=plan, news=news)
         finish_walk(tx, lease, news=moved.news or bool(vanished))
-    if moved.checkpoint != position.checkpoint:
+    if moved.checkpoint != position.stored:
         advance_checkpoint(tx, lease, moved.checkpoint)
+    seen_before = position.reconcile.seen if position.reconcile else None
     return PageWritten(
         new=len(plan.new),
         changed=len(plan.changed),
@@ -111,12 +102,21 @@ def write_page(
         advanced=news
         or plan.top_seq > position.cursor.compare_seq
         or (moved.reconcile is not None and moved.reconcile.seen != seen_before),
-        position=None if last else moved,
+        position=None if over else msgspec.structs.replace(moved, stored=moved.checkpoint),
     )
 
 
+def _write_plan(tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, run_id: int) -> int:
+    """Write what was decided; returns how many elements went into quarantine."""
+    insert_new_rows(tx, log, plan.new, run_id)
+    event_store.revise_events(tx, log.task_id, plan.changed, run_id)
+    event_store.unmark_vanished(tx, log.task_id, plan.returned)
+    event_store.store_canonicals(tx, log.task_id, plan.canonicals)
+    return insert_quarantined(tx, log.task_id, page.quarantined, run_id)
+
+
 def _compare(
-    compare: Callable[..., Compared], position: Position, page: Page, following: Page | None, *, limit: int
+    compare: Callable[..., Compared], position: Position, page: Page, following: Page | None
 ) -> tuple[Compared, bool]:
     """Compare the page; tell whether it is the log's last (DESIGN section 3, own token repeated)."""
     if page.next_token is None:
@@ -125,88 +125,170 @@ def _compare(
     plan = compared.plan
     if page.next_token != position.cursor.page_token or plan.new or plan.changed or plan.undecided:
         return compared, False
-    if page.element_count >= limit:
+    if page.element_count >= page.limit:
         raise LogLoops("the API serves a full page again and again under one page token")
     return compare(last_page=True), True
 
 
 def _moved(
-    position: Position, page: Page, compared: Compared, run_id: int, *, last: bool, news: bool
-) -> Position:
-    """Return the position behind the page; the checkpoint of a last page stays on that page."""
-    cursor = position.cursor
-    if not last and page.next_token != cursor.page_token:
-        cursor = Cursor(page_token=page.next_token, compare_seq=compared.plan.top_seq)
+    position: Position, page: Page, compared: Compared, run_id: int, *, at_end: bool, news: bool
+) -> tuple[Position, bool]:
+    """Return the position behind the page, and whether the walk is over."""
+    cursor, plan = position.cursor, compared.plan
+    if not at_end and page.next_token != cursor.page_token:
+        cursor = Cursor(page_token=page.next_token, compare_seq=plan.top_seq, limit=page.limit)
     reconcile, checkpoint = position.reconcile, position.checkpoint
     if reconcile is not None:
-        plan = compared.plan
         seen = reconcile.seen
         if seen.run_id is None:
             seen = msgspec.structs.replace(seen, run_id=run_id)
         seen = add_seen(seen, position.cursor.compare_seq, compared.window, plan.matched, plan.new)
         reconcile = msgspec.structs.replace(reconcile, cursor=cursor, seen=seen)
         checkpoint = msgspec.structs.replace(checkpoint, reconcile=reconcile)
-    if position.kind != "reconcile":
-        checkpoint = msgspec.structs.replace(checkpoint, cursor=cursor)
-        if not last:
-            checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=None)
-    return msgspec.structs.replace(
-        position, cursor=cursor, checkpoint=checkpoint, reconcile=reconcile, news=position.news or news
+    ends = position.ends
+    moved = msgspec.structs.replace(
+        position,
+        cursor=cursor,
+        checkpoint=checkpoint,
+        reconcile=reconcile,
+        news=position.news or news,
+        turn=False,
+        grew_in_front=position.grew_in_front or (ends is not None and _any_new(plan, ends.first, -1)),
+        grew_behind=position.grew_behind or (ends is not None and _any_new(plan, ends.last, 1)),
     )
+    if position.kind == "reconcile":
+        return moved, at_end
+    if checkpoint.newest_first:
+        return _moved_from_new_to_old(position, moved, page, compared, at_end=at_end)
+    checkpoint = msgspec.structs.replace(checkpoint, cursor=cursor)
+    return _still_open(moved, checkpoint, over=at_end), at_end
+
+
+def _any_new(plan: PagePlan, place: int, way: int) -> bool:
+    return any((row.seq - place) * way > 0 for row in plan.new)
+
+
+def _still_open(moved: Position, checkpoint: Checkpoint, *, over: bool) -> Position:
+    """Put the checkpoint in place; while a poll is under way it says so."""
+    if not over:
+        checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=None)
+    return msgspec.structs.replace(moved, checkpoint=checkpoint)
+
+
+def _moved_from_new_to_old(
+    position: Position, moved: Position, page: Page, compared: Compared, *, at_end: bool
+) -> tuple[Position, bool]:
+    """Note what of a newest-first log is open behind the page, and where its walk goes on."""
+    others = position.checkpoint.gaps[1:] if position.own_gap else position.checkpoint.gaps
+    met = met_place(compared.plan.ending, compared.window, position.floor, elements=page.element_count)
+    joined, own_gap = position.joined or at_end or met is not None, False
+    if at_end:
+        others = ()
+    elif met is not None:
+        others = left_behind(met, others)
+    elif not joined:
+        own_gap = True
+        others = left_open(Gap(cursor=moved.cursor, floor=position.floor), others)
+    checkpoint = msgspec.structs.replace(moved.checkpoint, gaps=others)
+    moved = msgspec.structs.replace(moved, joined=joined, own_gap=own_gap)
+    if position.kind == "both" or not joined:
+        return _still_open(moved, checkpoint, over=at_end), at_end
+    if others:
+        moved = msgspec.structs.replace(
+            moved, cursor=others[0].cursor, floor=others[0].floor, joined=False, own_gap=True
+        )
+        return _still_open(moved, checkpoint, over=False), False
+    reconcile = checkpoint.reconcile
+    if position.then_reconcile and reconcile is not None:
+        moved = msgspec.structs.replace(
+            moved, kind="reconcile", cursor=reconcile.cursor, reconcile=reconcile, then_reconcile=False
+        )
+        return _still_open(moved, checkpoint, over=True), False
+    return _still_open(moved, checkpoint, over=True), True
+
+
+def _ended(
+    tx: Transaction,
+    log: TaskLog,
+    position: Position,
+    moved: Position,
+    page: Page,
+    *,
+    plan: PagePlan,
+    news: bool,
+) -> Position:
+    """Note that the walk has reached its end, and what it has shown of the log's order and tail."""
+    if not log.newest_first:
+        moved = _end_reached(tx, log.task_id, position, moved, [] if plan.new else plan.matched)
+    checkpoint = moved.checkpoint
+    if news or checkpoint.end_reached_at is None or position.reconcile is not None:
+        checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=tx.now)
+    moved = msgspec.structs.replace(
+        moved, checkpoint=with_quiet_counted(position, checkpoint, page, news=moved.news)
+    )
+    return _ordered_by_growth(tx, log, moved)
+
+
+def _ordered_by_growth(tx: Transaction, log: TaskLog, moved: Position) -> Position:
+    """Settle an order that timestamps leave open: the log has grown at one end and not at the other."""
+    if moved.checkpoint.order_is_sure or moved.grew_in_front == moved.grew_behind:
+        return moved
+    grown: LogOrder = "newest-first" if moved.grew_in_front else "oldest-first"
+    if moved.hint not in (None, grown):
+        return moved
+    settled = with_order(moved, grown)
+    if settled.turn:
+        event_store.turn_seqs(tx, log.task_id)
+        settled = msgspec.structs.replace(settled, turn=False)
+    checkpoint = settled.checkpoint
+    if checkpoint.newest_first:  # the walk has reached the log's end: nothing is open
+        checkpoint = msgspec.structs.replace(checkpoint, gaps=())
+    return msgspec.structs.replace(settled, checkpoint=checkpoint)
 
 
 def _end_reached(
-    tx: Transaction,
-    task_id: str,
-    position: Position,
-    moved: Position,
-    matched: Sequence[StoredRow],
-    *,
-    news: bool,
+    tx: Transaction, task_id: str, position: Position, moved: Position, matched: Sequence[StoredRow]
 ) -> Position:
-    """Note that the end was reached; an idle poll leaves the checkpoint as it is."""
+    """Compare the last page from its first row next time, if it was met before under another token."""
     cursor = position.cursor
     if matched and max(row.seq for row in matched) <= cursor.compare_seq:
         first = min(row.seq for row in matched)
         if event_store.count_unmarked_from(tx, task_id, first) == len(matched):
-            # The log's last rows, met before under another token: compared from the first of them.
             cursor = msgspec.structs.replace(cursor, compare_seq=first - 1)
     checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)
-    if news or checkpoint.end_reached_at is None or position.reconcile is not None:
-        checkpoint = msgspec.structs.replace(checkpoint, end_reached_at=tx.now)
     return msgspec.structs.replace(moved, checkpoint=checkpoint)
 
 
 def _settle_reconcile(
-    tx: Transaction, task_id: str, position: Position, moved: Position
+    tx: Transaction, log: TaskLog, position: Position, moved: Position
 ) -> tuple[int, int, Position]:
     """Mark what a reconcile that reached the end was not served; returns (marked, in doubt, moved)."""
     if moved.reconcile is None:
         return 0, 0, moved
     seen = moved.reconcile.seen
-    vanished, doubt = _mark_vanished(tx, task_id, seen, position.checkpoint)
-    doubted = event_store.count_unseen(tx, task_id, seen) if doubt is not None else 0
+    vanished, doubt = _mark_vanished(tx, log, seen, position.checkpoint)
+    doubted = event_store.count_unseen(tx, log, seen) if doubt is not None else 0
     settled = msgspec.structs.replace(moved.checkpoint, reconcile=None, doubt=doubt, reconciled_at=tx.now)
     return vanished, doubted, msgspec.structs.replace(moved, checkpoint=settled)
 
 
 def _mark_vanished(
-    tx: Transaction, task_id: str, seen: SeenRows, before: Checkpoint
+    tx: Transaction, log: TaskLog, seen: SeenRows, before: Checkpoint
 ) -> tuple[int, SeenRows | None]:
     """Mark unseen rows; more than a tenth at once only where the last reconcile missed them too.
 
     Rows that a later run has stored were not missed by it.
     """
-    unseen = event_store.count_unseen(tx, task_id, seen)
+    unseen = event_store.count_unseen(tx, log, seen)
     if not unseen:
         return 0, None
     agreed = 0
     if before.doubt is not None:
         either = seen_by_either(seen, before.doubt)
-        agreed = event_store.count_unseen(tx, task_id, either, by_run=before.doubt.run_id)
-    rows = event_store.count_events(tx, task_id)
+        agreed = event_store.count_unseen(tx, log, either, by_run=before.doubt.run_id)
+    rows = event_store.count_events(tx, log.task_id)
     if (unseen - agreed) * _DOUBTFUL_SHARE <= rows:
-        return event_store.mark_vanished(tx, task_id, seen), None
+        return event_store.mark_vanished(tx, log, seen), None
     if before.doubt is not None and agreed:
-        return event_store.mark_vanished(tx, task_id, either, by_run=before.doubt.run_id), seen
+        return event_store.mark_vanished(tx, log, either, by_run=before.doubt.run_id), seen
     return 0, seen

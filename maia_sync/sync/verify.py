@@ -22,20 +22,24 @@ from maia_sync.model import (
     RunStarted,
     SeenRows,
     StoredRow,
+    TaskLog,
     VerifyReport,
     WalkReport,
     Window,
 )
 from maia_sync.store import events as event_store
+from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.quarantined import is_quarantined
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.compare import MARGIN, look_up
 from maia_sync.sync.crew import task_ids_to_walk, work_through
 from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
-from maia_sync.sync.order import START, add_seen
+from maia_sync.sync.order import add_seen
+from maia_sync.sync.position import LOG_START
 from maia_sync.sync.run import failed_walk
 from maia_sync.sync.silence import Silence
+from maia_sync.sync.source import PageSource
 from maia_sync.sync.walk import LoopGuard
 
 if TYPE_CHECKING:
@@ -60,8 +64,10 @@ class Verification:
         database: Database,
         handover: Handover,
         concurrency: int,
+        page_size: int,
         observers: Sequence[Observer],
     ) -> None:
+        self._page_size = page_size
         self._client = client
         self._database = database
         self._handover = handover
@@ -118,14 +124,16 @@ class Verification:
 
     async def _compare_log(self, task_id: str) -> int:
         """Walk one log from its start and compare each page; returns how many there were."""
-        cursor = Cursor(page_token=None, compare_seq=START)
+        log = await self._handover.run(partial(self._log_of, task_id))
+        source = PageSource(self._client, task_id, page_size=self._page_size)
+        cursor = LOG_START
         seen = SeenRows()
         guard = LoopGuard()
         pages = 0
         while True:
-            page = await self._client.fetch_page(task_id, cursor.page_token)
+            page = await source.page_at(cursor)
             pages += 1
-            compared = await self._handover.run(partial(self._compare, task_id, cursor, seen, page, pages))
+            compared = await self._handover.run(partial(self._compare, log, cursor, seen, page, pages))
             advanced = compared.brought and (compared.seen != seen or bool(compared.differences))
             seen = compared.seen
             self._note(compared.differences)
@@ -134,21 +142,25 @@ class Verification:
             if page.next_token is None or (page.next_token == cursor.page_token and not advanced):
                 break
             guard.passed(cursor.page_token, page, advanced=advanced)
-            cursor = Cursor(page_token=page.next_token, compare_seq=compared.top_seq)
-        count, listed = await self._handover.run(partial(self._not_served, task_id, seen))
+            cursor = Cursor(page_token=page.next_token, compare_seq=compared.top_seq, limit=page.limit)
+        count, listed = await self._handover.run(partial(self._not_served, log, seen))
         self._note(listed)
         self._difference_count += count - len(listed)
         return pages
 
-    def _compare(self, task_id: str, cursor: Cursor, seen: SeenRows, page: Page, number: int) -> _Compared:
+    def _log_of(self, task_id: str) -> TaskLog:
         with self._database.transaction(write=False) as tx:
-            window = event_store.read_window(tx, task_id, cursor.compare_seq, len(page.events) + MARGIN)
+            checkpoint = read_checkpoint(tx, task_id)
+        return TaskLog(task_id=task_id, newest_first=checkpoint is not None and checkpoint.newest_first)
+
+    def _compare(self, log: TaskLog, cursor: Cursor, seen: SeenRows, page: Page, number: int) -> _Compared:
+        task_id = log.task_id
+        with self._database.transaction(write=False) as tx:
+            window = event_store.read_window(tx, log, cursor.compare_seq, len(page.events) + MARGIN)
             if window.rows:
-                payloads = event_store.read_payloads_between(
-                    tx, task_id, window.rows[0].seq, window.rows[-1].seq
-                )
+                payloads = event_store.read_payloads_between(tx, log, window.rows[0].seq, window.rows[-1].seq)
                 window = msgspec.structs.replace(window, rows=_as_stored(window.rows, payloads)[0])
-            plan = _plan(tx, task_id, page, cursor, window)
+            plan = _plan(tx, log, page, cursor, window)
             lost = [element for element in page.quarantined if not is_quarantined(tx, task_id, element)]
         tell = partial(_difference, task_id, number)
         return _Compared(
@@ -163,13 +175,13 @@ class Verification:
             ],
         )
 
-    def _not_served(self, task_id: str, seen: SeenRows) -> tuple[int, list[Difference]]:
+    def _not_served(self, log: TaskLog, seen: SeenRows) -> tuple[int, list[Difference]]:
         with self._database.transaction(write=False) as tx:
-            count = event_store.count_unseen(tx, task_id, seen)
-            listed = event_store.read_unseen(tx, task_id, seen, limit=MOST_LISTED)
+            count = event_store.count_unseen(tx, log, seen)
+            listed = event_store.read_unseen(tx, log, seen, limit=MOST_LISTED)
         return count, [
             Difference(
-                task_id=task_id,
+                task_id=log.task_id,
                 kind="not served",
                 group_id=row.group_id,
                 timestamp_text=row.timestamp_text,
@@ -196,10 +208,11 @@ class _Compared(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[Difference]
 
 
-def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Window) -> PagePlan:
+def _plan(tx: Transaction, log: TaskLog, page: Page, cursor: Cursor, window: Window) -> PagePlan:
     """Decide what the page would come to against payloads as they are stored, hashed anew."""
     question = Question(
         events=page.events,
+        newest_first=log.newest_first,
         cursor_seq=cursor.compare_seq,
         window=window,
         last_page=page.next_token is None,
@@ -207,8 +220,8 @@ def _plan(tx: Transaction, task_id: str, page: Page, cursor: Cursor, window: Win
     )
     unmatched = unmatched_events(page.events, window)
     if unmatched:
-        question = look_up(tx, task_id, question, unmatched)
-        payloads = event_store.read_payloads(tx, task_id, question.looked_up)
+        question = look_up(tx, log, question, unmatched)
+        payloads = event_store.read_payloads(tx, log.task_id, question.looked_up)
         looked_up, canonicals = _as_stored(question.looked_up, payloads)
         question = msgspec.structs.replace(
             question, looked_up=looked_up, canonicals={**question.canonicals, **canonicals}

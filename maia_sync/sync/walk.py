@@ -8,7 +8,6 @@ walk reads it from the database again.
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -22,34 +21,43 @@ from maia_sync.errors import (
     KeysTaken,
     LeaseLost,
     LogLoops,
-    LogNewestFirst,
     MaiaSyncError,
     OperatorMustAct,
     RequestRefused,
     TokenRefused,
 )
-from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, WalkReport
+from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, TaskLog, WalkReport
 from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.leases import acquire_lease, release_lease
 from maia_sync.store.tasks import record_failure
-from maia_sync.sync.direction import read_direction
-from maia_sync.sync.order import START
-from maia_sync.sync.page import Position, write_page
+from maia_sync.sync.compare import is_stored_from_start, stands_in_walk_order
+from maia_sync.sync.direction import Direction, Drift
+from maia_sync.sync.page import write_page
+from maia_sync.sync.position import (
+    LOG_START,
+    first_position,
+    from_the_start,
+    newest_known,
+    with_order,
+    with_other_order,
+)
+from maia_sync.sync.source import PageSource
+from maia_sync.sync.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Sequence
 
     from maia_sync.maia.client import MaiaClient
-    from maia_sync.model import Lease, Observer, Page
+    from maia_sync.model import Lease, LogOrder, Observer, Page
     from maia_sync.settings import Settings
-    from maia_sync.store.database import Database, Transaction
+    from maia_sync.store.database import Database
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.page import PageWritten
+    from maia_sync.sync.position import Position
 
 _MOST_EMPTY_PAGES = 100
 _MOST_IDLE_PAGES = 1000
 """Pages in a row that bring nothing and lead no further: more is a loop."""
-LOG_START = Cursor(page_token=None, compare_seq=START)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +80,12 @@ class Walk:
         self._around = surroundings
         self._task_id = task_id
         self._full = full
-        self._ahead: asyncio.Task[Page] | None = None
+        page_size = surroundings.settings.api.page_size
+        self._source = PageSource(surroundings.client, task_id, page_size=page_size)
         self._guard = LoopGuard()
+        self._drift = Drift()
         self._refused_at: int | None = None
         self._lease: Lease | None = None
-        self._direction: str | None = None
         self._untold: tuple[Position, Page, PageWritten] | None = None
         self.report = WalkReport(task_id=task_id)
 
@@ -87,6 +96,8 @@ class Walk:
         """
         try:
             position = await self._around.handover.run(self._start)
+            if position is not None:
+                position = await self._begun(position)
             while position is not None:
                 position = await self._step(position)
             self._lease = None  # given back with the last page
@@ -101,29 +112,56 @@ class Walk:
         finally:
             if self._untold is not None:
                 self._tell(*self._untold)  # cut off while this page was being committed
-            await self._drop_ahead()
+            await self._source.drop_ahead()
             await self._let_go()
         return self.report
 
+    async def _begun(self, position: Position) -> Position:
+        """Do what is to be done before the first page: spare a quiet tail, look at the other end."""
+        around, page_size = self._around, self._around.settings.api.page_size
+        tail = Tail(self._source, around.database, around.handover, self._task_id, page_size=page_size)
+        position = await tail.spared(position)
+        if position.kind != "poll" or position.checkpoint.order_is_sure or position.cursor == LOG_START:
+            return position
+        head = await self._source.page_at(LOG_START)
+        if await around.handover.run(partial(self._is_stored, head)):
+            return position
+        self._source.keep(LOG_START, head)
+        return self._again(position)
+
+    def _is_stored(self, head: Page) -> bool:
+        with self._around.database.transaction(write=False) as tx:
+            return is_stored_from_start(tx, TaskLog(task_id=self._task_id), head.events)
+
     async def _step(self, position: Position) -> Position | None:
-        """Walk one page; returns where it goes on, or None at the end of the log."""
+        """Walk one page; returns where it goes on, or None when the walk is over."""
         try:
-            page = await self._fetched(position.cursor.page_token)
-            self._require_oldest_first(position, page)
-            if page.next_token is not None and page.next_token != position.cursor.page_token:
-                self._ahead = asyncio.create_task(self._fetch(page.next_token))
+            page = await self._source.page_at(position.cursor)
+            position = await self._ordered(position, page)
+            behind = Cursor(page_token=page.next_token, compare_seq=0, limit=page.limit)
+            leads_on = page.next_token not in (None, position.cursor.page_token)
+            if leads_on and _needs_more(position, page):
+                self._source.look_ahead(behind)
             written = await self._around.handover.run(partial(self._write, position, page, None))
             if written is None:
-                following = await self._ahead if self._ahead is not None else page
+                following = await self._source.peek_at(behind) if leads_on else page
                 written = await self._around.handover.run(partial(self._write, position, page, following))
         except TokenRefused as refusal:
-            return self._from_the_start(position, refusal)
+            return await self._from_the_start(position, refusal)
         if written is None:
             raise Bug("a page could not be decided though the page behind it is known")
         self._tell(position, page, written)
         if written.position is not None:
             self._guard.passed(position.cursor.page_token, page, advanced=written.advanced)
+            self._note_jump(page, written.position)
         return written.position
+
+    def _note_jump(self, page: Page, onward: Position) -> None:
+        """Begin to watch for loops anew where the walk goes on elsewhere than behind the page."""
+        if onward.cursor.page_token != page.next_token:
+            self._guard = LoopGuard()
+        if onward.kind != self.report.kind:
+            self.report = msgspec.structs.replace(self.report, kind=onward.kind)
 
     def _start(self) -> Position | None:
         """Take the lease and read the checkpoint; None if another worker holds the task.
@@ -137,50 +175,69 @@ class Walk:
             if lease is None:
                 return None
             checkpoint = read_checkpoint(tx, self._task_id) or Checkpoint(cursor=LOG_START)
-            position = first_position(tx, checkpoint, full=self._full)
+            order = around.settings.api.order
+            position = first_position(tx, self._task_id, checkpoint, full=self._full, order=order)
         self._lease = lease
         self.report = msgspec.structs.replace(self.report, kind=position.kind)
         return position
 
-    def _from_the_start(self, position: Position, refusal: TokenRefused) -> Position:
+    async def _from_the_start(self, position: Position, refusal: TokenRefused) -> Position:
         """Answer a refused token: ask again without one, as a reconcile, once per depth reached."""
         depth = position.cursor.compare_seq
         if self._refused_at is not None and depth <= self._refused_at:
             raise RequestRefused(f"{refusal}, twice without getting any deeper into the log") from refusal
         self._refused_at = depth
-        self._ahead = None
+        await self._source.drop_ahead()
+        return self._again(position)
+
+    def _again(self, position: Position) -> Position:
+        """Begin again at the log's start, as a reconcile."""
         self._guard = LoopGuard()
-        kind = "reconcile" if position.kind == "reconcile" else "both"
-        self.report = msgspec.structs.replace(self.report, kind=kind)
-        started_at = self._around.database.clock.now()
-        reconcile = Reconcile(cursor=LOG_START, started_at=started_at)
-        return msgspec.structs.replace(position, kind=kind, cursor=LOG_START, reconcile=reconcile)
+        again = from_the_start(position, self._new_reconcile())
+        self.report = msgspec.structs.replace(self.report, kind=again.kind)
+        return again
 
-    async def _fetched(self, page_token: str | None) -> Page:
-        """Return the page, which may have been fetched ahead."""
-        ahead, self._ahead = self._ahead, None
-        return await (ahead if ahead is not None else self._fetch(page_token))
+    def _new_reconcile(self) -> Reconcile:
+        return Reconcile(cursor=LOG_START, started_at=self._around.database.clock.now())
 
-    def _fetch(self, page_token: str | None) -> Coroutine[None, None, Page]:
-        return self._around.client.fetch_page(self._task_id, page_token)
+    async def _ordered(self, position: Position, page: Page) -> Position:
+        """Settle the log's order as far as the page tells it; the configured one is believed."""
+        known = position.checkpoint.log_order
+        direction = self._direction(position, page)
+        if direction is None or direction.order == known:
+            return position
+        if position.checkpoint.order_is_sure:
+            return await self._contradicted(position, page, direction)
+        if direction.sure:
+            return with_order(position, direction.order)
+        is_whole = position.cursor == LOG_START and page.next_token is None
+        likely: LogOrder | None = "newest-first?" if direction.order == "newest-first" else None
+        position = msgspec.structs.replace(position, hint=direction.order)
+        return with_order(position, likely) if is_whole and likely != known else position
 
-    async def _drop_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.cancel()
-            with suppress(asyncio.CancelledError, Exception):
-                await self._ahead
-            self._ahead = None
+    def _direction(self, position: Position, page: Page) -> Direction | None:
+        configured = self._around.settings.api.order
+        if configured != "auto":
+            return Direction(order=configured, sure=True)
+        if position.checkpoint.order_is_sure and position.cursor.page_token is not None:
+            return None
+        self._drift.add(page.events)
+        return self._drift.direction()
 
-    def _require_oldest_first(self, position: Position, page: Page) -> None:
-        """Refuse a newest-first log while its order can still show: before its end was ever reached."""
-        order = self._around.settings.api.order
-        early = position.checkpoint.end_reached_at is None or position.cursor == LOG_START
-        if order == "auto" and early and self._direction is None:
-            self._direction = read_direction(page.events)
-        if "newest-first" in (order, self._direction):
-            raise LogNewestFirst(
-                "this log runs newest-first, which this version cannot copy completely, so none of it is read"
-            )
+    async def _contradicted(self, position: Position, page: Page, direction: Direction) -> Position:
+        """Begin again under another order than the one remembered, where the log's first page proves it."""
+        if position.cursor != LOG_START or not direction.sure:
+            return position
+        turn = await self._around.handover.run(partial(self._stands_in_walk_order, position, page))
+        self._guard = LoopGuard()
+        again = with_other_order(position, direction.order, turn=turn, reconcile=self._new_reconcile())
+        self.report = msgspec.structs.replace(self.report, kind=again.kind)
+        return again
+
+    def _stands_in_walk_order(self, position: Position, page: Page) -> bool:
+        log = TaskLog(task_id=self._task_id, newest_first=position.checkpoint.newest_first)
+        with self._around.database.transaction(write=False) as tx:
+            return stands_in_walk_order(tx, log, page.events)
 
     def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
         try:
@@ -203,7 +260,6 @@ class Walk:
                 page,
                 following,
                 lease_seconds=settings.schedule.lease,
-                limit=settings.api.page_size,
                 run_id=self._around.run_id,
                 look_first=look_first,
             )
@@ -270,20 +326,16 @@ def _as_failure(error: Exception) -> GiveUpTask | Bug:
     return Bug(f"an unforeseen {type(error).__name__} stopped this walk: please report it")
 
 
-def first_position(tx: Transaction, checkpoint: Checkpoint, *, full: bool) -> Position:
-    """Decide where a walk begins.
+def _needs_more(position: Position, page: Page) -> bool:
+    """Tell whether the page behind this one will certainly be asked for.
 
-    An open reconcile goes on where it stood. One that stands exactly where the poll stands (both
-    began at the log's start, or a refused token sent both back there) is walked together with it.
+    A poll of a newest-first log ends where it meets what is stored: the page behind must not be
+    asked for in vain, unless this one is newer throughout than all that was stored.
     """
-    reconcile = checkpoint.reconcile
-    if full and reconcile is None:
-        reconcile = Reconcile(cursor=LOG_START, started_at=tx.now)
-    if reconcile is not None and reconcile.cursor == checkpoint.cursor:
-        return Position(kind="both", cursor=checkpoint.cursor, checkpoint=checkpoint, reconcile=reconcile)
-    if full and reconcile is not None:
-        return Position(kind="reconcile", cursor=reconcile.cursor, checkpoint=checkpoint, reconcile=reconcile)
-    return Position(kind="poll", cursor=checkpoint.cursor, checkpoint=checkpoint, reconcile=None)
+    if position.kind != "poll" or position.floor is None:
+        return True
+    newest = newest_known(position)
+    return newest is not None and all(event.timestamp > newest for event in page.events)
 
 
 class LoopGuard:

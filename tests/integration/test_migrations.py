@@ -127,7 +127,16 @@ def _statements(connection: sa.Connection, table: str) -> list[str]:
     else:
         query = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = :table"
     found = connection.execute(sa.text(query), {"table": table}).scalars()
-    return sorted(re.sub(r"\s+", " ", sql).replace('"', "") for sql in found)
+    return sorted(_parts_sorted(re.sub(r"\s+", " ", sql).replace('"', "")) for sql in found)
+
+
+def _parts_sorted(statement: str) -> str:
+    """Put a CREATE TABLE's columns and constraints into one order: a column added later stands last."""
+    head, opening, rest = statement.partition("(")
+    if not head.startswith("CREATE TABLE"):
+        return statement
+    parts = re.findall(r"(?:[^,()]|\((?:[^()]|\([^()]*\))*\))+", rest.rpartition(")")[0])
+    return f"{head.strip()} {opening}{', '.join(sorted(part.strip() for part in parts))})"
 
 
 def table_names(database: Database) -> set[str]:

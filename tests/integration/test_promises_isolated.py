@@ -29,7 +29,7 @@ def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(
     stage_for: Staging, concurrency: int
 ) -> None:
     world = world_of_many(10, 25)
-    good = (task_id(1), task_id(5), task_id(10))
+    good = (task_id(1), task_id(5), task_id(8), task_id(10))
     forbidden, missing, garbage, looping, endless, newest_first, resetting = (
         task_id(number) for number in (2, 3, 4, 6, 7, 8, 9)
     )
@@ -44,7 +44,7 @@ def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(
 
     for _ in range(2):
         report = stage.sync()
-        assert (report.status, report.failed, report.tasks) == ("failed", 7, 10)
+        assert (report.status, report.failed, report.tasks) == ("failed", 6, 10)
         kinds = {walk.task_id: walk.error_kind for walk in report.walks if walk.error}
         assert kinds == {
             forbidden: "TaskForbidden",
@@ -52,7 +52,6 @@ def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(
             garbage: "RetriesExhausted",
             looping: "LogLoops",
             endless: "LogLoops",
-            newest_first: "LogNewestFirst",
             resetting: "RetriesExhausted",
         }
         for task in good:
@@ -62,7 +61,6 @@ def test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover(
             found = stage.copy.task(task)
             assert found["last_error"]
             assert found["lease_owner"] is None
-        assert stage.copy.log(newest_first) == []
     assert stage.copy.task(forbidden)["failures"] == 2
 
     world.faults.clear()
