@@ -48,8 +48,14 @@ def met_place(ending: Sequence[StoredRow], window: Window, floor: int | None, *,
 
 
 def left_open(own: Gap, others: Sequence[Gap]) -> tuple[Gap, ...]:
-    """Return the gaps that are left when a walk stands at `own`, with others behind it."""
-    gaps = [own, *others]
+    """Return the gaps that are left when a walk stands at `own`, with others behind it.
+
+    A gap into which the walk has come is read on as a part of its own.
+    """
+    entered = [gap for gap in others if gap.cursor.compare_seq <= own.cursor.compare_seq]
+    floors = [gap.floor for gap in (own, *entered)]
+    floor = None if None in floors else max(floor for floor in floors if floor is not None)
+    gaps = [Gap(cursor=own.cursor, floor=floor), *(gap for gap in others if gap not in entered)]
     while len(gaps) > _MOST_GAPS:
         last = gaps.pop()
         gaps[-1] = Gap(cursor=gaps[-1].cursor, floor=last.floor)

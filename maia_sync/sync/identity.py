@@ -233,11 +233,25 @@ class _Matching:
         if question.following is None:
             self.undecided = True
             return top
-        served = {(event.group_id, event.timestamp, event.digest) for event in question.following}
         for row in behind:
-            if (row.group_id, row.timestamp, row.digest) in served:
+            if self._is_served_behind(row, question.following):
                 return row.seq - 1
         return self._agreeing_end(top, behind)
+
+    def _is_served_behind(self, row: StoredRow, following: Sequence[Event]) -> bool:
+        """Tell whether the page behind serves a row, in whatever spelling.
+
+        Where a row is alone under an instant of its own, and this page brings nothing for it, its key
+        is enough: then it is there, changed or not.
+        """
+        key = (row.group_id, row.timestamp)
+        of_key = [event for event in following if (event.group_id, event.timestamp) == key]
+        if any(event.digest == row.digest for event in of_key):
+            return True
+        if key not in self._fresh and row.timestamp != NO_TIMESTAMP and len(self._rows[key]) == 1:
+            return bool(of_key)
+        canonical = self._row_canonical(row)
+        return canonical is not None and any(self._event_canonical(event) == canonical for event in of_key)
 
     def _agreeing_end(self, top: int, behind: list[StoredRow]) -> int:
         """Follow the page's last payloads and the rows behind the block while their keys agree."""

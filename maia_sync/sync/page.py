@@ -181,16 +181,16 @@ def _moved_from_new_to_old(
     """Note what of a newest-first log is open behind the page, and where its walk goes on."""
     others = position.checkpoint.gaps[1:] if position.own_gap else position.checkpoint.gaps
     met = met_place(compared.plan.ending, compared.window, position.floor, elements=page.element_count)
-    joined, own_gap = position.joined or at_end or met is not None, False
+    joined, own_gap, floor = position.joined or at_end or met is not None, False, position.floor
     if at_end:
         others = ()
     elif met is not None:
         others = left_behind(met, others)
     elif not joined:
-        own_gap = True
-        others = left_open(Gap(cursor=moved.cursor, floor=position.floor), others)
+        others = left_open(Gap(cursor=moved.cursor, floor=floor), others)
+        own_gap, floor = True, others[0].floor
     checkpoint = msgspec.structs.replace(moved.checkpoint, gaps=others)
-    moved = msgspec.structs.replace(moved, joined=joined, own_gap=own_gap)
+    moved = msgspec.structs.replace(moved, joined=joined, own_gap=own_gap, floor=floor)
     if position.kind == "both" or not joined:
         return _still_open(moved, checkpoint, over=at_end), at_end
     if others:

@@ -84,6 +84,7 @@ class Walk:
         self._source = PageSource(surroundings.client, task_id, page_size=page_size)
         self._guard = LoopGuard()
         self._drift = Drift()
+        self._from_start = False
         self._refused_at: int | None = None
         self._lease: Lease | None = None
         self._untold: tuple[Position, Page, PageWritten] | None = None
@@ -121,7 +122,9 @@ class Walk:
         around, page_size = self._around, self._around.settings.api.page_size
         tail = Tail(self._source, around.database, around.handover, self._task_id, page_size=page_size)
         position = await tail.spared(position)
-        if position.kind != "poll" or position.checkpoint.order_is_sure or position.cursor == LOG_START:
+        if position.checkpoint.order_is_sure or position.cursor == LOG_START:
+            return position
+        if position.kind == "reconcile":
             return position
         head = await self._source.page_at(LOG_START)
         if await around.handover.run(partial(self._is_stored, head)):
@@ -202,6 +205,7 @@ class Walk:
 
     async def _ordered(self, position: Position, page: Page) -> Position:
         """Settle the log's order as far as the page tells it; the configured one is believed."""
+        self._from_start = self._from_start or position.cursor == LOG_START
         known = position.checkpoint.log_order
         direction = self._direction(position, page)
         if direction is None or direction.order == known:
@@ -210,7 +214,7 @@ class Walk:
             return await self._contradicted(position, page, direction)
         if direction.sure:
             return with_order(position, direction.order)
-        is_whole = position.cursor == LOG_START and page.next_token is None
+        is_whole = self._from_start and page.next_token is None
         likely: LogOrder | None = "newest-first?" if direction.order == "newest-first" else None
         position = msgspec.structs.replace(position, hint=direction.order)
         return with_order(position, likely) if is_whole and likely != known else position

@@ -10,6 +10,7 @@ import asyncio
 import json
 import random
 import sqlite3
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
@@ -25,6 +26,7 @@ from maia_sync.sync.handover import InlineHandover
 from maia_sync.sync.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 TASK = "11111111-2222-4333-8444-555555555555"
@@ -34,8 +36,11 @@ SEEDS = 25
 class SmallWorld:
     """One log behind a transport; remembers what it served."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, order: str = "oldest-first") -> None:
         self.rng = rng
+        self.order = order
+        self.fail_after: int | None = None
+        """So many requests are answered before one fails."""
         self.log: list[tuple[str | None, str | None, str]] = []
         self.served: set[tuple[str | None, str | None, str]] = set()
         self.served_ever: set[tuple[str | None, str | None, str]] = set()
@@ -61,9 +66,15 @@ class SmallWorld:
         if token is not None and self.refuse_tokens:
             self.refuse_tokens = False
             return httpx.Response(400, json={"detail": "token expired"})
+        if self.fail_after is not None:
+            self.fail_after -= 1
+            if self.fail_after < 0:
+                self.fail_after = None
+                return httpx.Response(500)
         start = 0 if token is None else int(token)
-        end = start + self.page_size
-        shown = self.log[max(0, start - (1 if self.overlap else 0)) : end]
+        end = start + int(request.url.params["limit"])
+        log = self.log if self.order == "oldest-first" else self.log[::-1]
+        shown = log[max(0, start - (1 if self.overlap else 0)) : end]
         self.served.update(shown)
         self.served_ever.update(shown)
         results = ",".join(self.raw(each) for each in shown)
@@ -98,10 +109,20 @@ class SmallWorld:
                 del self.log[at]
 
 
-def sync(world: SmallWorld, database: Database, *, full: bool) -> str | None:
+ORDERS = [
+    ("oldest-first", "oldest-first"),
+    ("newest-first", "newest-first"),
+    ("oldest-first", "auto"),
+    ("newest-first", "auto"),
+]
+"""How the log is served, and how the configuration says that it is."""
+
+
+def sync(world: SmallWorld, database: Database, *, full: bool = False, order: str) -> str | None:
     settings = load_settings(
         environ={
-            "MAIA_SYNC_API__ORDER": "oldest-first",
+            "MAIA_SYNC_API__ORDER": order,
+            "MAIA_SYNC_API__RETRIES": "0",
             "MAIA_SYNC_API__PAGE_SIZE": str(world.page_size),
             "MAIA_SYNC_API__CONCURRENCY": "1",
             "MAIA_SYNC_AUTH__TOKEN": "x",
@@ -144,24 +165,45 @@ def rows_of(path: Path) -> list[tuple[str | None, str | None, str, bool]]:
     ]
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
-def test_p1_p2_p3_hold_in_random_worlds(seed: int, tmp_path: Path) -> None:
-    rng = random.Random(seed)
-    world = SmallWorld(rng)
-    path = tmp_path / "copy.db"
-    clock = ManualClock()
-    database = Database(url=f"sqlite:///{path}", clock=clock)
+@contextmanager
+def copied(path: Path) -> Iterator[Database]:
+    """Yield a migrated database that tracks TASK."""
+    database = Database(url=f"sqlite:///{path}", clock=ManualClock())
     upgrade(database)
     with database.transaction() as tx:
         upsert_tasks(tx, [TASK])
+    yield database
+    database.close()
+
+
+def order_of(path: Path) -> str | None:
+    with closing(sqlite3.connect(path)) as connection:
+        found: str | None = connection.execute("SELECT log_order FROM checkpoint").fetchone()[0]
+    return found
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_p1_p2_p3_hold_in_random_worlds(seed: int, order: tuple[str, str], tmp_path: Path) -> None:
+    rng = random.Random(seed)
+    world = SmallWorld(rng, order[0])
+    with copied(tmp_path / "copy.db") as database:
+        live_through(world, rng, database, tmp_path / "copy.db", f"seed {seed}", order[1])
+
+
+def live_through(
+    world: SmallWorld, rng: random.Random, database: Database, path: Path, seed: str, order: str
+) -> None:
+    clock = database.clock
+    assert isinstance(clock, ManualClock)
     for step in range(25):
         clock.advance(1)
         world.change()
         world.served.clear()
         full = rng.random() < 0.3
         world.refuse_tokens = rng.random() < 0.1
-        story = f"seed {seed}, step {step}, full={full}"
-        assert sync(world, database, full=full) is None, story
+        story = f"{seed}, step {step}, full={full}"
+        assert sync(world, database, full=full, order=order) is None, story
         rows = rows_of(path)
         names = [row[:3] for row in rows]
         assert len(names) == len(set(names)), f"{story}: a row twice"
@@ -170,29 +212,58 @@ def test_p1_p2_p3_hold_in_random_worlds(seed: int, tmp_path: Path) -> None:
         if full:
             if any(not row[3] and row[:3] not in world.served for row in rows):
                 world.served.clear()  # more than a tenth would vanish: a second reconcile must agree
-                assert sync(world, database, full=True) is None, story
+                assert sync(world, database, full=True, order=order) is None, story
                 rows = rows_of(path)
             current = [row[:3] for row in rows if not row[3]]
             assert set(current) == set(world.log), f"{story}: not what was served"
-    database.close()
 
 
+@pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_reading_order_is_the_logs_order_whatever_is_inserted_where(seed: int, tmp_path: Path) -> None:
+def test_reading_order_is_the_logs_order_whatever_is_inserted_where(
+    seed: int, order: tuple[str, str], tmp_path: Path
+) -> None:
     rng = random.Random(seed)
-    world = SmallWorld(rng)
+    world = SmallWorld(rng, order[0])
     world.overlap = False
     path = tmp_path / "copy.db"
-    clock = ManualClock()
-    database = Database(url=f"sqlite:///{path}", clock=clock)
-    upgrade(database)
-    with database.transaction() as tx:
-        upsert_tasks(tx, [TASK])
-    for step in range(8):
-        clock.advance(1)
-        at = rng.randrange(len(world.log) + 1)
-        world.log[at:at] = [world.event() for _ in range(rng.choice([1, 2, 5]))]
-        assert sync(world, database, full=True) is None
-        current = [row[:3] for row in rows_of(path) if not row[3]]
-        assert current == world.log, f"seed {seed}, step {step}"
-    database.close()
+    with copied(path) as database:
+        for step in range(8):
+            at = rng.randrange(len(world.log) + 1)
+            world.log[at:at] = [world.event() for _ in range(rng.choice([1, 2, 5]))]
+            assert sync(world, database, full=True, order=order[1]) is None
+            current = [row[:3] for row in rows_of(path) if not row[3]]
+            if order[1] != "auto":  # timestamps in no order at all tell nothing of the log's
+                assert current == world.log, f"seed {seed}, step {step}"
+            assert sorted(current, key=str) == sorted(world.log, key=str), f"seed {seed}, step {step}"
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_p1_a_log_that_only_grows_is_complete_and_in_order_after_each_poll_that_reached_its_end(
+    seed: int, order: tuple[str, str], tmp_path: Path
+) -> None:
+    """Polls are interrupted again and again, tokens are refused, and no reconcile comes to help."""
+    rng = random.Random(seed)
+    world = SmallWorld(rng, order[0])
+    path = tmp_path / "copy.db"
+    ended = 0
+    with copied(path) as database:
+        for step in range(40):
+            world.log += [world.event() for _ in range(rng.choice([0, 0, 1, 3, 10, 25]))]
+            world.fail_after = rng.choice([None, None, 0, 1, 2, 4, 8])
+            world.refuse_tokens = rng.random() < 0.1
+            failure = sync(world, database, order=order[1])
+            world.fail_after = None
+            if failure is not None:
+                assert "500" in failure, failure
+                continue
+            ended += 1
+            rows = rows_of(path)
+            story = f"seed {seed}, step {step}"
+            assert sorted((row[:3] for row in rows), key=str) == sorted(world.log, key=str), story
+            assert not any(row[3] for row in rows)
+            if order[0] == "oldest-first" or order_of(path) is not None:
+                assert [row[:3] for row in rows] == world.log, story
+            assert step < 20 or order_of(path) == order[0]
+    assert ended > 3
