@@ -14,6 +14,7 @@ import msgspec
 from maia_sync.model import PagePlan, StoredRow, Window
 from maia_sync.store import events as event_store
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
+from maia_sync.sync.direction import Drift
 from maia_sync.sync.identity import (
     Question,
     RowName,
@@ -100,15 +101,23 @@ def is_stored_from_start(tx: Transaction, log: TaskLog, events: Sequence[Event])
     return is_repetition(events, event_store.read_window(tx, log, START, len(events)))
 
 
-def stands_in_walk_order(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
-    """Tell whether the places of a page's stored events rise along the page, rather than fall."""
+def is_upside_down(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
+    """Tell whether rows have to be turned round, now that their log proves to be served the other way.
+
+    They have if the page, which is served the other way, meets them in the order of their places; and
+    if it meets none, if their own timestamps run against the order under which they were stored.
+    """
     keys = list({(event.group_id, event.timestamp) for event in events})
     found = event_store.read_rows_of_keys(tx, log, keys, lambda _: [])
     places = {(row.group_id, row.timestamp, row.digest): row.seq for row in found.rows}
     names = ((event.group_id, event.timestamp, event.digest) for event in events)
     met = [places[name] for name in names if name in places]
-    rises = sum(1 if behind > before else -1 for before, behind in pairwise(met) if behind != before)
-    return rises > 0
+    if len(met) > 1:
+        return sum(1 if behind > before else -1 for before, behind in pairwise(met)) > 0
+    drift = Drift()
+    drift.add([row.timestamp for row in event_store.read_window(tx, log, START, MARGIN).rows])
+    direction = drift.direction()
+    return direction is not None and (direction.order == "newest-first") != log.newest_first
 
 
 def look_up(tx: Transaction, log: TaskLog, question: Question, unmatched: Sequence[Event]) -> Question:

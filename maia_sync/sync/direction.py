@@ -19,8 +19,6 @@ from maia_sync.model import NO_TIMESTAMP
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from maia_sync.model import Event
-
 _FROM_A_PAGE = 64
 _FROM_A_WALK = 512
 _FEWEST_AGREEING = 3
@@ -41,11 +39,11 @@ class Drift:
     def __init__(self) -> None:
         self._times: list[int] = []
 
-    def add(self, events: Sequence[Event]) -> None:
+    def add(self, timestamps: Sequence[int]) -> None:
         """Take a page's timestamps in, in the order in which it serves them."""
         if len(self._times) < _FROM_A_WALK:
-            step = max(1, len(events) // _FROM_A_PAGE)
-            self._times += [event.timestamp for event in events[::step] if event.timestamp != NO_TIMESTAMP]
+            step = max(1, len(timestamps) // _FROM_A_PAGE)
+            self._times += [each for each in timestamps[::step] if each != NO_TIMESTAMP]
 
     def direction(self) -> Direction | None:
         """Tell which way the log runs; None if no two timestamps differ, or half of them disagree."""

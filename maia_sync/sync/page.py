@@ -59,11 +59,15 @@ def write_page(
     lease_seconds: float,
     run_id: int,
     look_first: bool = False,
+    behind_asked: bool = False,
 ) -> PageWritten | None:
     """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept.
 
     Raises KeysTaken, and has the transaction undone, if a key that was taken to be new is stored;
     then it has to be called again in a new one, with `look_first`.
+
+    `behind_asked`: the page behind this one has been asked for, so it will be walked too: what was
+    served is stored.
 
     Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
     the page's end from events that come there.
@@ -82,7 +86,9 @@ def write_page(
         event_store.turn_seqs(tx, lease.task_id)
     quarantined = _write_plan(tx, log, plan, page, run_id)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
-    moved, over = _moved(position, page, compared, run_id, at_end=at_end, news=news)
+    moved, over = _moved(
+        position, page, compared, run_id, at_end=at_end, news=news, behind_asked=behind_asked
+    )
     vanished = doubted = 0
     if at_end:
         vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
@@ -131,7 +137,14 @@ def _compare(
 
 
 def _moved(
-    position: Position, page: Page, compared: Compared, run_id: int, *, at_end: bool, news: bool
+    position: Position,
+    page: Page,
+    compared: Compared,
+    run_id: int,
+    *,
+    at_end: bool,
+    news: bool,
+    behind_asked: bool,
 ) -> tuple[Position, bool]:
     """Return the position behind the page, and whether the walk is over."""
     cursor, plan = position.cursor, compared.plan
@@ -159,7 +172,11 @@ def _moved(
     if position.kind == "reconcile":
         return moved, at_end
     if checkpoint.newest_first:
-        return _moved_from_new_to_old(position, moved, page, compared, at_end=at_end)
+        met = None
+        if not behind_asked:
+            ending = compared.plan.ending
+            met = met_place(ending, compared.window, position.floor, elements=page.element_count)
+        return _moved_from_new_to_old(position, moved, met, at_end=at_end)
     checkpoint = msgspec.structs.replace(checkpoint, cursor=cursor)
     return _still_open(moved, checkpoint, over=at_end), at_end
 
@@ -176,11 +193,13 @@ def _still_open(moved: Position, checkpoint: Checkpoint, *, over: bool) -> Posit
 
 
 def _moved_from_new_to_old(
-    position: Position, moved: Position, page: Page, compared: Compared, *, at_end: bool
+    position: Position, moved: Position, met: int | None, *, at_end: bool
 ) -> tuple[Position, bool]:
-    """Note what of a newest-first log is open behind the page, and where its walk goes on."""
+    """Note what of a newest-first log is open behind the page, and where its walk goes on.
+
+    `met` is the place of the stored row up to which nothing is missing any more, if the page has met one.
+    """
     others = position.checkpoint.gaps[1:] if position.own_gap else position.checkpoint.gaps
-    met = met_place(compared.plan.ending, compared.window, position.floor, elements=page.element_count)
     joined, own_gap, floor = position.joined or at_end or met is not None, False, position.floor
     if at_end:
         others = ()

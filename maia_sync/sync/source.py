@@ -23,6 +23,11 @@ class PageSource:
         self._limits = PageLimits(page_size)
         self._ahead: tuple[str | None, asyncio.Future[Page]] | None = None
 
+    @property
+    def is_behind_asked(self) -> bool:
+        """Tell whether a page is being fetched ahead, or has been."""
+        return self._ahead is not None
+
     async def page_at(self, cursor: Cursor) -> Page:
         """Return the page that a cursor names, which may have been fetched ahead."""
         if self._ahead is not None and self._ahead[0] == cursor.page_token:

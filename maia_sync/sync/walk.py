@@ -30,7 +30,7 @@ from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, TaskLog,
 from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.leases import acquire_lease, release_lease
 from maia_sync.store.tasks import record_failure
-from maia_sync.sync.compare import is_stored_from_start, stands_in_walk_order
+from maia_sync.sync.compare import is_stored_from_start, is_upside_down
 from maia_sync.sync.direction import Direction, Drift
 from maia_sync.sync.page import write_page
 from maia_sync.sync.position import (
@@ -225,23 +225,23 @@ class Walk:
             return Direction(order=configured, sure=True)
         if position.checkpoint.order_is_sure and position.cursor.page_token is not None:
             return None
-        self._drift.add(page.events)
+        self._drift.add([event.timestamp for event in page.events])
         return self._drift.direction()
 
     async def _contradicted(self, position: Position, page: Page, direction: Direction) -> Position:
         """Begin again under another order than the one remembered, where the log's first page proves it."""
         if position.cursor != LOG_START or not direction.sure:
             return position
-        turn = await self._around.handover.run(partial(self._stands_in_walk_order, position, page))
+        turn = await self._around.handover.run(partial(self._is_upside_down, position, page))
         self._guard = LoopGuard()
         again = with_other_order(position, direction.order, turn=turn, reconcile=self._new_reconcile())
         self.report = msgspec.structs.replace(self.report, kind=again.kind)
         return again
 
-    def _stands_in_walk_order(self, position: Position, page: Page) -> bool:
+    def _is_upside_down(self, position: Position, page: Page) -> bool:
         log = TaskLog(task_id=self._task_id, newest_first=position.checkpoint.newest_first)
         with self._around.database.transaction(write=False) as tx:
-            return stands_in_walk_order(tx, log, page.events)
+            return is_upside_down(tx, log, page.events)
 
     def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
         try:
@@ -256,6 +256,7 @@ class Walk:
         self, position: Position, page: Page, following: Page | None, *, look_first: bool
     ) -> PageWritten | None:
         settings = self._around.settings
+        behind_asked = self._source.is_behind_asked
         with self._around.database.transaction() as tx:
             return write_page(
                 tx,
@@ -266,6 +267,7 @@ class Walk:
                 lease_seconds=settings.schedule.lease,
                 run_id=self._around.run_id,
                 look_first=look_first,
+                behind_asked=behind_asked,
             )
 
     def _held_lease(self) -> Lease:
