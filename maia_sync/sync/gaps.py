@@ -32,19 +32,19 @@ def met_place(ending: Sequence[StoredRow], window: Window, floor: int | None, *,
     floor that are neighbours in the copy too: one row alone may be an old event served in a new
     place, and rows without a timestamp may be other events that look the same.
     """
-    if floor is None or not ending:
+    if floor is None or not ending or ending[-1].seq < floor:
         return None
     live = [row for row in window.rows if not row.vanished]
     index = {name_of(row): at for at, row in enumerate(live)}
     run = [ending[-1]]
-    for row in reversed(ending[:-1]):
+    for row in reversed(ending[-_FEWEST_WITHOUT_TIME:-1]):
         at, behind = index.get(name_of(row)), index.get(name_of(run[-1]))
-        if at is None or behind is None or behind != at + 1 or len(run) == _FEWEST_WITHOUT_TIME:
+        if at is None or behind is None or behind != at + 1 or row.seq < floor:
             break
         run.append(row)
     timed = any(row.timestamp != NO_TIMESTAMP for row in run)
     fewest = min(_FEWEST_IN_A_ROW if timed else _FEWEST_WITHOUT_TIME, len(live), elements)
-    return run[0].seq if len(run) >= fewest and run[-1].seq >= floor else None
+    return run[0].seq if len(run) >= fewest else None
 
 
 def left_open(own: Gap, others: Sequence[Gap]) -> tuple[Gap, ...]:

@@ -79,4 +79,4 @@ class PageSource:
         if more is None:
             return page
         larger = await self.try_limit(cursor, more)
-        return larger if larger is not None and self._limits.is_proof(page, larger) else page
+        return larger if self._limits.is_proof(page, larger) and larger is not None else page
