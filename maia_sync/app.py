@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import secrets
 import signal
 import socket
 import threading
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from random import Random
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from uuid import UUID
+
+import msgspec
 
 from maia_sync.clock import SystemClock
-from maia_sync.errors import DatabaseError, UsageError
+from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
+from maia_sync.model import OutgoingMessage
 from maia_sync.store.database import Database
-from maia_sync.store.tasks import read_task_ids, read_tasks
+from maia_sync.store.log_reader import LogReader
+from maia_sync.store.migrations import upgrade
+from maia_sync.store.tasks import read_task_ids, read_tasks, upsert_tasks
+from maia_sync.sync.follow import Watch
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.run import Run
+from maia_sync.sync.send import Sending, require_sendable
 from maia_sync.sync.verify import Verification
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from types import TracebackType
 
-    import httpx
-
     from maia_sync.clock import Clock
+    from maia_sync.maia.auth import BearerAuth
     from maia_sync.maia.client import Probe
-    from maia_sync.model import Observer, RunReport, VerifyReport
+    from maia_sync.model import Observer, RunReport, SentMessage, VerifyReport
     from maia_sync.settings import Settings
+    from maia_sync.store.reading import LogRow
+
+T = TypeVar("T")
+
+_begun: ContextVar[Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]] | None] = ContextVar(
+    "begun", default=None
+)
+"""Where a run tells the thread that waits for it how it can be ended."""
 
 
 class App:
@@ -57,6 +75,20 @@ class App:
         """Give back every connection."""
         self.database.close()
 
+    def upgrade(self) -> str:
+        """Create the database's tables, or bring them to this version; return the revision before, or ""."""
+        return upgrade(self.database)
+
+    def track(self, task_ids: Sequence[str], *, label: str | None = None) -> int:
+        """Track tasks: from now on, each sync reads their logs; return how many were not tracked before.
+
+        Raises UsageError for an id that is no UUID, and DatabaseError.
+        """
+        named = [_checked(task_id) for task_id in task_ids]
+        self.database.require_migrated()
+        with self.database.transaction() as tx:
+            return upsert_tasks(tx, named, label=label)
+
     def sync(
         self, *, task_ids: Sequence[str] = (), full: bool = False, observers: Sequence[Observer] = ()
     ) -> RunReport:
@@ -66,29 +98,112 @@ class App:
         unreachable); a task's own failure is in the report. SIGINT and SIGTERM end the run after
         the pages in hand, if this is the main thread.
         """
-        auth = make_auth(self.settings.auth)
-        self.database.require_migrated()
-        self._require_tracked(task_ids)
-        return asyncio.run(self._sync(auth, task_ids, observers, full=full))
+        named = self._tracked(task_ids)
 
-    async def _sync(
-        self, auth: httpx.Auth, task_ids: Sequence[str], observers: Sequence[Observer], *, full: bool
-    ) -> RunReport:
+        async def work(client: MaiaClient, handover: ThreadHandover, stop: asyncio.Future[int]) -> RunReport:
+            return await self._run(client, handover, named, observers, full=full).run(stop)
+
+        return run_to_end(self._connected(self._make_auth(), work))
+
+    def send(
+        self,
+        task_id: str,
+        message: str,
+        *,
+        agent: str | None = None,
+        mode: Literal["PLAN", "ACT"] | None = None,
+        branch: str | None = None,
+        allowed_tools: Sequence[str] = (),
+        follow_until_quiet: float | None = None,
+        observers: Sequence[Observer] = (),
+    ) -> SentMessage:
+        """Send a message to a task, track the task, and poll it at once if the message was accepted.
+
+        With `follow_until_quiet`, it is polled until nothing has come for so many seconds. What
+        became of the message is in the report, whatever became of the poll: see its `outcome` before
+        sending anything again. Raises UsageError, ConfigError and DatabaseError before anything is sent.
+        """
+        task_id = _checked(task_id)
+        outgoing = OutgoingMessage(
+            message=message, agent=agent, mode=mode, branch=branch, allowed_tools=tuple(allowed_tools)
+        )
+        if isinstance(allowed_tools, str):  # which is a sequence of its letters
+            raise UsageError("allowed_tools is one name, not a list of names")
+        require_sendable(outgoing)
+        auth = self._make_auth()
+        self.database.require_migrated()
+        watch = None
+        if follow_until_quiet is not None:
+            watch = Watch(self.clock, task_id, quiet=follow_until_quiet)
+
+        async def work(
+            client: MaiaClient, handover: ThreadHandover, stop: asyncio.Future[int]
+        ) -> SentMessage:
+            sent_by = f"{_user()}@{self.settings.schedule.worker or socket.gethostname()}"
+            sending = Sending(client=client, database=self.database, handover=handover, sent_by=sent_by)
+            sent = await sending.run(task_id, outgoing, stop)
+            if stop.done():
+                return msgspec.structs.replace(sent, interrupted_by=stop.result())
+            if sent.outcome != "accepted":
+                return sent
+            run = self._run(client, handover, [task_id], observers, watch=watch)
+            return await _polled(sent, run, stop)
+
+        return run_to_end(self._connected(auth, work))
+
+    def events(
+        self, task_id: str, *, newest: int | None = None, with_vanished: bool = True
+    ) -> Iterator[LogRow]:
+        """Yield a task's stored events, from old to new; `newest` only so many of the newest.
+
+        A few hundred rows are in memory at a time. Raises UsageError for a task that was never tracked.
+        """
+        task_id = _checked(task_id)
+        self.database.require_migrated()
+        with self.database.transaction(write=False) as tx:
+            if not read_tasks(tx, task_ids=[task_id]):
+                raise UsageError(f"task {task_id} is not tracked")
+        reader = LogReader(self.database, task_id, with_vanished=with_vanished)
+        if newest is not None:
+            reader.skip_to_newest(newest)
+        return reader.read_on()
+
+    async def _connected(
+        self,
+        auth: BearerAuth,
+        work: Callable[[MaiaClient, ThreadHandover, asyncio.Future[int]], Awaitable[T]],
+    ) -> T:
+        """Do work with a client, threads for the database, and a future that signals resolve."""
         async with self.open_client(auth) as client:
             with ThreadHandover(self._threads()) as handover, interruption() as stop:
-                run = Run(
-                    settings=self.settings,
-                    client=client,
-                    database=self.database,
-                    handover=handover,
-                    worker=self.worker,
-                    task_ids=list(dict.fromkeys(task_ids)),
-                    full=full,
-                    observers=observers,
-                )
-                return await run.run(stop)
+                return await work(client, handover, stop)
 
-    def open_client(self, auth: httpx.Auth) -> MaiaClient:
+    def _run(
+        self,
+        client: MaiaClient,
+        handover: ThreadHandover,
+        task_ids: list[str],
+        observers: Sequence[Observer],
+        *,
+        full: bool = False,
+        watch: Watch | None = None,
+    ) -> Run:
+        return Run(
+            settings=self.settings,
+            client=client,
+            database=self.database,
+            handover=handover,
+            worker=self.worker,
+            task_ids=task_ids,
+            full=full,
+            observers=observers if watch is None else [watch, *observers],
+            watched=None if watch is None else watch.task_ids(),
+        )
+
+    def _make_auth(self) -> BearerAuth:
+        return make_auth(self.settings.auth, clock=self.clock, api=self.settings.api)
+
+    def open_client(self, auth: BearerAuth) -> MaiaClient:
         """Make a client of the API; an async context manager."""
         return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())  # noqa: S311 - jitter
 
@@ -97,9 +212,9 @@ class App:
 
         Raises UpstreamSilent if no answer comes, and what having the credentials raises.
         """
-        return asyncio.run(self._probe(make_auth(self.settings.auth)))
+        return run_to_end(self._probe(self._make_auth()))
 
-    async def _probe(self, auth: httpx.Auth) -> Probe:
+    async def _probe(self, auth: BearerAuth) -> Probe:
         async with self.open_client(auth) as client:
             return await client.probe(self._some_task())
 
@@ -115,39 +230,98 @@ class App:
         """One writer on SQLite, which has one writer anyway; on PostgreSQL a connection per walk, a few."""
         return min(self.settings.api.concurrency, 4) if self.database.is_postgresql else 1
 
-    def _require_tracked(self, task_ids: Sequence[str]) -> None:
+    def _tracked(self, task_ids: Sequence[str]) -> list[str]:
+        """Return the ids, each once. Raises UsageError unless all are tracked, and DatabaseError."""
+        named = list(dict.fromkeys(_checked(task_id) for task_id in task_ids))
+        self.database.require_migrated()
         with self.database.transaction(write=False) as tx:
-            tracked = {
-                task.task_id for task in read_tasks(tx, task_ids=task_ids) if task.status != "untracked"
-            }
-        for task_id in task_ids:
+            tracked = {task.task_id for task in read_tasks(tx, task_ids=named) if task.status != "untracked"}
+        for task_id in named:
             if task_id not in tracked:
                 raise UsageError(f"task {task_id} is not tracked: run `maia-sync track {task_id}`")
+        return named
 
     def verify(self, *, task_ids: Sequence[str] = (), observers: Sequence[Observer] = ()) -> VerifyReport:
         """Compare the copy with upstream; writes nothing and takes no lease.
 
         Over every active task, or over `task_ids`. Raises OperatorMustAct like `sync`.
         """
-        auth = make_auth(self.settings.auth)
-        self.database.require_migrated()
-        self._require_tracked(task_ids)
-        return asyncio.run(self._verify(auth, list(dict.fromkeys(task_ids)), observers))
+        auth = self._make_auth()
+        named = self._tracked(task_ids)
 
-    async def _verify(
-        self, auth: httpx.Auth, task_ids: list[str], observers: Sequence[Observer]
-    ) -> VerifyReport:
-        async with self.open_client(auth) as client:
-            with ThreadHandover(self._threads()) as handover, interruption() as stop:
-                verification = Verification(
-                    client=client,
-                    database=self.database,
-                    handover=handover,
-                    concurrency=self.settings.api.concurrency,
-                    page_size=self.settings.api.page_size,
-                    observers=observers,
-                )
-                return await verification.run(task_ids, stop)
+        async def work(
+            client: MaiaClient, handover: ThreadHandover, stop: asyncio.Future[int]
+        ) -> VerifyReport:
+            verification = Verification(
+                client=client,
+                database=self.database,
+                handover=handover,
+                concurrency=self.settings.api.concurrency,
+                page_size=self.settings.api.page_size,
+                observers=observers,
+            )
+            return await verification.run(named, stop)
+
+        return run_to_end(self._connected(auth, work))
+
+
+async def _polled(sent: SentMessage, run: Run, stop: asyncio.Future[int]) -> SentMessage:
+    """Poll the task that a message went to; that it fails changes nothing about the message."""
+    try:
+        report = await run.run(stop)
+    except MaiaSyncError as error:
+        return msgspec.structs.replace(sent, poll_error=str(error))
+    return msgspec.structs.replace(sent, poll=report, interrupted_by=report.interrupted_by)
+
+
+def _checked(task_id: str) -> str:
+    try:
+        return str(UUID(task_id))
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UsageError(f"{str(task_id)[:60]!r} is not a task id: expected a UUID") from error
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser().encode(errors="replace").decode()
+    except (OSError, KeyError, ImportError):  # a container may have a user without a name
+        return f"uid-{os.getuid()}"
+
+
+def run_to_end(main: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine, also where an event loop is running already: then in a thread of its own.
+
+    Ctrl-C there ends it after the pages in hand, like a signal, and is raised again.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(main)
+    begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]] = Future()
+
+    async def noted() -> T:
+        _begun.set(begun)
+        return await main
+
+    with ThreadPoolExecutor(1, thread_name_prefix="maia-sync") as thread:
+        running = thread.submit(asyncio.run, noted())
+        try:
+            return running.result()
+        except KeyboardInterrupt:
+            begun.add_done_callback(_end_it)
+            raise  # once the run has ended: the executor waits for it
+
+
+def _end_it(begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]]) -> None:
+    """End a run in another thread as SIGINT would; called there or here."""
+    loop, stop = begun.result()
+
+    def end() -> None:
+        if not stop.done():
+            stop.set_result(signal.SIGINT)
+
+    with suppress(RuntimeError):  # it has ended already
+        loop.call_soon_threadsafe(end)
 
 
 def open_app(settings: Settings, *, clock: Clock | None = None) -> App:
@@ -170,6 +344,9 @@ def interruption() -> Iterator[asyncio.Future[int]]:
     """
     loop = asyncio.get_running_loop()
     stop: asyncio.Future[int] = loop.create_future()
+    begun = _begun.get()
+    if begun is not None:
+        begun.set_result((loop, stop))
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
     def interrupted(number: int) -> None:

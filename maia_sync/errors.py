@@ -4,11 +4,16 @@ The tree is branched by the caller's next step, not by the place where the error
 
     MaiaSyncError                      exit 1
     ├── RetryLater                     exit 1   may pass by itself: wait, ask again
-    │   ├── UpstreamBusy                        429 or 503, with the wait it asked for
-    │   ├── UpstreamFault                       500, 502, 504 or another 5xx
-    │   ├── UpstreamSilent                      no whole answer: a broken connection, a timeout
-    │   │   └── NotConnected                    no connection could be made at all
-    │   └── BrokenPage                          a 200 whose body is not a page
+    │   ├── UpstreamBusy                        503, with the wait it asked for
+    │   │   └── TooManyRequests                 429: everything waits
+    │   ├── UpstreamFault                       500, 502 or another 5xx
+    │   │   └── UpstreamTimedOut                504: fewer events may be answered in time
+    │   ├── UpstreamSilent                      no answer: a broken connection, a timeout
+    │   │   ├── NotConnected                    no connection could be made at all
+    │   │   └── AnswerTooSlow                   nothing came in time, or not all of it
+    │   ├── BrokenPage                          a 200 whose body is not a page
+    │   │   └── PageTooLarge                    larger than we take: fewer events may fit
+    │   └── SignInFailed                        no access token just now; nothing was asked of the API
     ├── GiveUpTask                     exit 1   this task fails in this run, the others go on
     │   ├── TaskForbidden                       403
     │   ├── TaskMissing                         404
@@ -26,7 +31,8 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   ├── DatabaseUnreachable
     │   │   ├── DatabaseNotMigrated
     │   │   └── DatabaseTooNew
-    │   └── UpstreamUnreachable        exit 6   no task got an answer
+    │   └── UpstreamUnreachable        exit 6   no task got an answer, or so many in a row failed
+    ├── OutcomeUnknown                 exit 1   a message left, and nobody knows what became of it
     ├── KeysTaken                      exit 1   inner: keys taken to be new are stored; look first
     └── Bug                            exit 1   an invariant of ours is broken: report it
 
@@ -68,23 +74,51 @@ class RetryLater(MaiaSyncError):
 
 
 class UpstreamBusy(RetryLater):
-    """The API answered 429 or 503."""
+    """The API answered 503, or 429."""
+
+
+class TooManyRequests(UpstreamBusy):
+    """429: the whole process asks too often, not one task."""
 
 
 class UpstreamFault(RetryLater):
     """The API answered with another 5xx."""
 
 
+class UpstreamTimedOut(UpstreamFault):
+    """504: what the API asks itself did not answer in time; it may for fewer events."""
+
+
 class UpstreamSilent(RetryLater):
-    """No whole answer came: no connection, a broken one, or a timeout."""
+    """No answer came: no connection, one that broke before there was an answer, or a timeout."""
 
 
 class NotConnected(UpstreamSilent):
-    """No connection could be made, so no task is to blame."""
+    """No connection could be made, so no task is to blame and nothing was sent."""
+
+
+class AnswerTooSlow(UpstreamSilent):
+    """Nothing came within api.timeout, or not everything within api.page_deadline."""
 
 
 class BrokenPage(RetryLater):
-    """A 200 whose body is not a page; never taken for the end of a log."""
+    """A 200 whose body is not a page, or broke off; never taken for the end of a log."""
+
+
+class PageTooLarge(BrokenPage):
+    """An answer larger than api.max_page_bytes; one of fewer events may fit."""
+
+
+class SignInFailed(RetryLater):
+    """No access token can be had just now: the sign-in server is busy, broken or unreachable.
+
+    The request that needs the token has not been sent.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None, unconnected: bool = False) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.unconnected = unconnected
+        """Whether no connection to the sign-in server could be made."""
 
 
 class GiveUpTask(MaiaSyncError):
@@ -168,9 +202,13 @@ class DatabaseTooNew(DatabaseError):
 
 
 class UpstreamUnreachable(OperatorMustAct):
-    """No task got an answer from the API."""
+    """No task got an answer from the API, or so many in a row failed that it is plainly down."""
 
     exit_code = EXIT_UPSTREAM
+
+
+class OutcomeUnknown(MaiaSyncError):
+    """A message left, and no answer tells whether it was taken in; sending it again might double it."""
 
 
 class KeysTaken(MaiaSyncError):

@@ -254,6 +254,35 @@ class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """The number of the signal that ended the run early."""
 
 
+SendOutcome = Literal["accepted", "refused", "unknown"]
+
+
+class SentMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a message to a task."""
+
+    id: int
+    """Its row in `sent_message`."""
+    task_id: str
+    sent_by: str
+    sent_at: datetime
+    outcome: SendOutcome
+    """`refused`: certainly not processed. `unknown`: nobody knows."""
+    completed_at: datetime | None = None
+    error: str | None = None
+    error_kind: str | None = None
+    """The error's class name, for scripts."""
+    unreachable: bool = False
+    """It was refused because no connection could be made, or no access token be had just now."""
+    newly_tracked: bool = False
+    """The task was not tracked before."""
+    poll: RunReport | None = None
+    """The run that polled the task at once; None if there was none, or it failed as a whole."""
+    poll_error: str | None = None
+    """Why it failed as a whole; the message was accepted all the same."""
+    interrupted_by: int | None = None
+    """The number of the signal that came before all was done."""
+
+
 class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
     """A run begins; told to the observers before its first walk."""
 

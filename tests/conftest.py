@@ -264,8 +264,10 @@ class Stage:
 def stage_for(serve: Any, app_for: Callable[..., App], database_url: str) -> Callable[..., Stage]:
     """Return a function that puts a world on stage: served, tracked, with an App on the test's database."""
 
-    def stage_for(world: World, *, clock: Clock | None = None, **settings: object) -> Stage:
-        server = serve(world)
+    def stage_for(
+        world: World, *, clock: Clock | None = None, server: SandboxServer | None = None, **settings: object
+    ) -> Stage:
+        server = server or serve(world)
         app = app_for(server, clock=clock, **settings)
         with app.database.transaction() as tx:
             upsert_tasks(tx, list(world.logs))
@@ -276,3 +278,20 @@ def stage_for(serve: Any, app_for: Callable[..., App], database_url: str) -> Cal
         return Stage(world, server, app, Copy(database_url), open_another)
 
     return stage_for
+
+
+@pytest.fixture
+def signing_in(serve: Any, stage_for: Callable[..., Stage]) -> Callable[..., Stage]:
+    """Return a function like `stage_for`'s, whose App signs in at the sandbox with client credentials."""
+
+    def signing_in(world: World, **settings: object) -> Stage:
+        server = serve(world)
+        credentials = {
+            "auth__token": "",
+            "auth__client_id": "test-client",
+            "auth__client_secret": "test-client-secret",
+            "auth__token_url": f"{server.url}/oauth/dpc/token",
+        }
+        return stage_for(world, server=server, **{**credentials, **settings})
+
+    return signing_in

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from maia_sync.sandbox.world import Log, World
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
 
 def task_id(number: int) -> str:
@@ -35,9 +36,9 @@ def twin(number: int, text: str) -> bytes:
     return f'{{"data":"{text}","groupId":"g","timestamp":"{stamp(number)}"}}'.encode()
 
 
-def events(count: int, start: int = 0) -> list[bytes]:
-    """Return `count` events, each with a key of its own."""
-    return [event(number) for number in range(start, start + count)]
+def events(length: int, start: int = 0) -> list[bytes]:
+    """Return `length` events, each with a key of its own."""
+    return [event(number) for number in range(start, start + length)]
 
 
 class RecordingWorld(World):
@@ -59,9 +60,21 @@ def world_of(elements: Iterable[bytes], **settings: Any) -> RecordingWorld:
     return world
 
 
-def world_of_many(count: int, length: int, **settings: Any) -> World:
-    """Return a world of tasks 1 to `count`, each with a log of `length` events."""
+def world_of_many(tasks: int, length: int, **settings: Any) -> World:
+    """Return a world of tasks 1 to `tasks`, each with a log of `length` events."""
     world = World(**settings)
-    for number in range(1, count + 1):
+    for number in range(1, tasks + 1):
         world.add(Log(task_id(number), events(length)))
     return world
+
+
+def after_pages(world: World, number: int, deed: Callable[[], object]) -> None:
+    """Do something when so many pages have been served, to any task."""
+    served = count(1)
+
+    def script(_asked: str | None, natural: str | None) -> str | None:
+        if next(served) == number:
+            deed()
+        return natural
+
+    world.scripted_tokens.update(dict.fromkeys(world.logs, script))

@@ -309,7 +309,7 @@ MUTANTS = (
     Mutant(
         "P9",
         "lets httpx log addresses with page tokens",
-        "maia/client.py",
+        "maia/connection.py",
         "setLevel(logging.WARNING)",
         "setLevel(logging.DEBUG)",
         f"{DISCREET}::test_p9_no_secret_is_logged_by_a_run_that_goes_well",

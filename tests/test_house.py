@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "maia_sync"
 
 FLOORS = (
+    "version",
     "errors",
     "clock",
     "model",
@@ -264,9 +265,9 @@ def only_config_reads_the_environment(modules: list[Module]) -> Iterator[str]:
 
 
 def foreign_errors_are_converted_in_one_place(modules: list[Module]) -> Iterator[str]:
-    """httpx's errors are named in maia/client.py alone, the database's in store/database.py alone."""
+    """httpx's errors are named in maia/connection.py alone, the database's in store/database.py alone."""
     homes = (
-        ("httpx", HTTPX_ERRORS, f"{PACKAGE}/maia/client.py"),
+        ("httpx", HTTPX_ERRORS, f"{PACKAGE}/maia/connection.py"),
         ("sqlalchemy", re.compile(r"exc|\w*(Error|NotFound|Found|Warning)"), f"{PACKAGE}/store/database.py"),
         ("sqlite3", DRIVER_ERRORS, f"{PACKAGE}/store/database.py"),
         ("psycopg", DRIVER_ERRORS, f"{PACKAGE}/store/database.py"),

@@ -17,7 +17,9 @@ from maia_sync.errors import (
     EXIT_OK,
     EXIT_UPSTREAM,
     ConfigError,
+    CredentialsRefused,
     MaiaSyncError,
+    SignInFailed,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ Level = Literal["ok", "warning", "problem"]
 _CLOCK_SKEW_SECONDS = 60
 _LITTLE_SPACE = 1 << 30
 _HARDLY_ANY_SPACE = 64 << 20
+_SEE_AUTH = "see [auth] in the configuration"
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,16 +77,17 @@ def check_all(app: App) -> Iterator[Finding]:
 
 def check_credentials(app: App) -> Finding:
     """Tell whether a credential can be had; whether it is good is the API's to say."""
-    from maia_sync.maia.auth import make_auth, read_token
+    from maia_sync.maia.auth import read_credential
 
     settings = app.settings.auth
     try:
-        make_auth(settings)
-        kind = settings.require_credential()
-        if kind != "client_credentials":
-            read_token(settings)
+        read_credential(settings)
     except MaiaSyncError as error:
-        return _failed("credentials", error, "see [auth] in the configuration", exit_code_of(error))
+        return _failed("credentials", error, _SEE_AUTH, exit_code_of(error))
+    kind = settings.require_credential()
+    if kind == "client_credentials":
+        secret = "client_secret_file" if settings.client_secret is None else "client_secret"
+        return _ok("credentials", f"auth.client_id and auth.{secret} are set and can be read")
     return _ok("credentials", f"auth.{kind} is set and can be read")
 
 
@@ -141,12 +145,17 @@ def _check_space(path: Path | None) -> Iterator[Finding]:
 
 
 def check_api(app: App) -> Iterator[Finding]:
-    """Yield whether the API answers, takes the token, and agrees on the time: one request."""
+    """Yield whether the API answers, takes the token, and agrees on the time: one request.
+
+    An API client signs in for it, so a refused secret or a sign-in server that is away shows here.
+    """
     try:
         probe = app.probe()
     except MaiaSyncError as error:
         code = exit_code_of(error)
         mend = f"see [api] in the configuration; the address is {app.settings.api.base_url}"
+        if isinstance(error, SignInFailed | CredentialsRefused):
+            mend = f"{_SEE_AUTH}; access tokens come from {app.settings.auth.token_url}"
         yield _failed("API", error, mend, EXIT_UPSTREAM if code in (EXIT_OK, 1) else code)
         return
     yield judge_status(probe.status, app.settings.api.base_url)

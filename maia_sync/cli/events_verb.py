@@ -13,9 +13,9 @@ from maia_sync.cli.task_ids import not_tracked, parse_task_id
 from maia_sync.errors import UsageError
 
 if TYPE_CHECKING:
-    from maia_sync.cli.reader import LogReader
     from maia_sync.clock import Clock
     from maia_sync.store.database import Transaction
+    from maia_sync.store.log_reader import LogReader
     from maia_sync.store.reading import LogRow
 
 FOLLOW_SECONDS = 1.0
@@ -63,7 +63,7 @@ def events(
     task_id = parse_task_id(task_id)
     printer: Printer = JsonPrinter() if as_json else RawPrinter() if raw else LinePrinter()
     with invocation_of(context).app() as app:
-        from maia_sync.cli.reader import LogReader
+        from maia_sync.store.log_reader import LogReader
 
         with app.database.transaction(write=False) as tx:
             require_known(tx, task_id)

@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from maia_sync import __version__
 from maia_sync.cli import (
     demo_verb,
     doctor_verb,
     events_verb,
     sandbox_verb,
+    send_verb,
     setup_verbs,
     status_verb,
     sync_verbs,
@@ -22,6 +22,7 @@ from maia_sync.cli.failure import EXIT_READER_GONE, exit_code_of, sentences_of
 from maia_sync.cli.invocation import Invocation, require_verb
 from maia_sync.cli.screen import complain
 from maia_sync.errors import EXIT_FAILED, EXIT_OK, EXIT_SIGINT
+from maia_sync.version import __version__
 
 _NAME = "maia-sync"
 _HELP = "Keeps a faithful, queryable copy of Maia agent task logs in your own database."
@@ -62,7 +63,17 @@ def global_options(
     require_verb(context)
 
 
-_VERBS = (setup_verbs, task_verbs, sync_verbs, status_verb, events_verb, doctor_verb, sandbox_verb, demo_verb)
+_VERBS = (
+    setup_verbs,
+    task_verbs,
+    sync_verbs,
+    status_verb,
+    events_verb,
+    send_verb,
+    doctor_verb,
+    sandbox_verb,
+    demo_verb,
+)
 for _verbs in _VERBS:
     _verbs.register(cli)
 

@@ -1,58 +1,50 @@
-"""How is one page of a task's log fetched? Requests, retries, and httpx's errors made ours."""
+"""How is a page of a task's log fetched, and a message sent? Requests in their turn, and what is repeated."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import ssl
+from contextlib import suppress
 from datetime import datetime
-from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeVar
 
-import httpx
 import msgspec
 
-from maia_sync import __version__
 from maia_sync.errors import (
-    BrokenPage,
-    CredentialsRefused,
-    GiveUpTask,
+    MaiaSyncError,
     NotConnected,
+    OutcomeUnknown,
     RequestRefused,
     RetriesExhausted,
     RetryLater,
-    TaskForbidden,
-    TaskMissing,
+    SignInFailed,
     TokenRefused,
-    UpstreamBusy,
-    UpstreamFault,
-    UpstreamSilent,
+    TooManyRequests,
 )
-from maia_sync.maia.problem import explain_problem
-from maia_sync.maia.wire import decode_page
+from maia_sync.maia.connection import ask, make_request, open_http
+from maia_sync.maia.pace import Pace, read_http_date, read_retry_after
+from maia_sync.maia.page_limit import ShrinkingLimit
+from maia_sync.maia.refusal import refusal_of
+from maia_sync.maia.wire import decode_page, encode_message
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from random import Random
 
+    import httpx
+
     from maia_sync.clock import Clock
-    from maia_sync.model import Page
+    from maia_sync.maia.auth import BearerAuth
+    from maia_sync.maia.connection import Answer
+    from maia_sync.model import OutgoingMessage, Page
     from maia_sync.settings import ApiSettings
 
 T = TypeVar("T")
 
-# httpx tells every request line at INFO, page token included (promise P9).
-for _chatty in ("httpx", "httpcore"):
-    logging.getLogger(_chatty).setLevel(logging.WARNING)
-
-_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""Never asked through a proxy, whatever the environment says of proxies."""
 _NOBODY = "00000000-0000-0000-0000-000000000000"
-_REFUSED_TOKEN = (400, 410, 414, 422)
-"""The contract names 400; the others say the same of a page token."""
-_LONGEST_WAIT = 60.0
-_LONGEST_RETRY_AFTER = 300.0
-_PROBLEM_BYTES = 64 * 1024
+_LONGEST_BACKOFF = 60.0
+_LONGEST_URL = 65_536
+"""httpx takes no longer one."""
+_WHOM = "the API"
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,36 +54,50 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     server_time: datetime | None
 
 
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the times that a request is made."""
+
+    backoff: float
+    """Seconds until the next, if it fails."""
+    left: int
+    """How many more may follow."""
+
+
 class MaiaClient:
-    """Speaks to the Maia REST API; an async context manager. Knows pages, not tasks' states."""
+    """Speaks to the Maia REST API; an async context manager. Knows pages, not tasks' states.
+
+    All its requests keep one pace, so a process needs one of them.
+    """
 
     def __init__(
         self,
         settings: ApiSettings,
-        auth: httpx.Auth,
+        auth: BearerAuth,
         *,
         clock: Clock,
         random: Random,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._settings = settings
+        self._auth = auth
         self._clock = clock
         self._random = random
         self.requests = 0
-        """Requests made so far, repeated ones included."""
-        self._http = httpx.AsyncClient(
-            auth=auth,
+        """Requests made so far, repeated ones included, those for access tokens not."""
+        self.answers = 0
+        """Answers that showed the API alive: any but 5xx and 429."""
+        self._pace = Pace(
+            clock=clock,
+            concurrency=settings.concurrency,
+            requests_per_second=settings.requests_per_second,
+            sleep=self._sleep,
+        )
+        self._http = open_http(
+            settings.base_url,
             timeout=settings.timeout,
-            limits=httpx.Limits(
-                max_connections=settings.concurrency, max_keepalive_connections=settings.concurrency
-            ),
-            headers={
-                "Accept": "application/json",
-                "Accept-Encoding": "gzip",
-                "User-Agent": f"maia-sync/{__version__}",
-            },
-            verify=_trust(settings),
-            mounts=dict.fromkeys(_LOOPBACK),
+            connections=settings.concurrency,
+            ca_file=settings.ca_file,
+            auth=auth,
             transport=transport,
         )
 
@@ -99,147 +105,157 @@ class MaiaClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        try:
+            await self._http.aclose()
+        finally:
+            await self._auth.aclose()
 
     async def fetch_page(self, task_id: str, page_token: str | None, limit: int | None = None) -> Page:
-        """Fetch one page of a task's log; repeats what may pass.
+        """Fetch one page of a task's log, of at most `limit` events (None: api.page_size).
 
-        Raises TaskForbidden, TaskMissing, RequestRefused (400 and other 4xx), RetriesExhausted,
-        or CredentialsRefused.
+        Repeats what may pass. What is not answered in time or is too large is asked again with half
+        the limit; `Page.limit` is the one that it came with.
+
+        Raises TaskForbidden, TaskMissing, RequestRefused (400 and other 4xx), TokenRefused,
+        RetriesExhausted, or CredentialsRefused.
         """
+        sized = ShrinkingLimit(limit or self._settings.page_size)
 
-        async def attempt() -> Page:
-            asked = limit or self._settings.page_size
-            page = decode_page(await self._get(task_id, page_token, asked))
-            return msgspec.structs.replace(page, limit=asked)
+        async def attempt(this: Attempt) -> Page:
+            asked = sized.now
+            try:
+                body = await self._get(task_id, page_token, asked, this)
+                return decode_page(body, limit=asked)
+            except RetryLater as error:
+                sized.note_failure(error, one_left=this.left == 1)
+                raise
+            except RequestRefused as refusal:
+                failure = sized.note_refusal()
+                if failure is None:
+                    raise
+                raise failure from refusal
 
         return await self._persist(attempt)
 
-    async def probe(self, task_id: str | None) -> Probe:
-        """Ask once for one event of a task (or of none) and tell what came. Raises UpstreamSilent."""
-        self.requests += 1
-        try:
-            response = await self._http.get(self._url(task_id or _NOBODY), params={"limit": 1})
-        except httpx.HTTPError as error:
-            raise UpstreamSilent(f"no answer from the API: {_name(error)}") from error
-        return Probe(status=response.status_code, server_time=_server_time(response))
+    async def post_message(self, task_id: str, message: OutgoingMessage) -> None:
+        """Send a message to a task; returns if the API took it in.
 
-    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        Repeats only what was certainly not processed. Raises TaskForbidden, TaskMissing,
+        RequestRefused, CredentialsRefused or RetriesExhausted if it certainly was not, UsageError
+        if it cannot be sent, and OutcomeUnknown if no answer tells what became of it.
+        """
+        body = encode_message(message)
+        make = partial(make_request, self._http, "POST", self._url(task_id), json=body)
+
+        async def attempt(this: Attempt) -> None:
+            try:
+                answer = await self._answered(make, this)
+            except (NotConnected, SignInFailed):
+                raise
+            except RetryLater as error:
+                raise _unknown(error) from error
+            if 200 <= answer.status < 300:
+                return
+            refusal = refusal_of(answer, retry_after=self._retry_after(answer), deed="send to")
+            if isinstance(refusal, RetryLater) and not isinstance(refusal, TooManyRequests):
+                raise _unknown(refusal) from refusal
+            raise refusal
+
+        await self._persist(attempt)
+
+    async def probe(self, task_id: str | None) -> Probe:
+        """Ask once for one event of a task (or of none) and tell what came.
+
+        Raises UpstreamSilent, or what having a token raises.
+        """
+        make = partial(make_request, self._http, "GET", self._url(task_id or _NOBODY), params={"limit": 1})
+        answer = await self._ask(make, Attempt(backoff=0.0, left=0), whole=None)
+        return Probe(status=answer.status, server_time=read_http_date(answer.headers.get("Date", "")))
+
+    async def _persist(self, attempt: Callable[[Attempt], Awaitable[T]]) -> T:
         """Repeat an attempt while what went wrong may pass: backoff doubles, with jitter."""
         for repeated in range(self._settings.retries + 1):
+            this = Attempt(backoff=self._backoff(repeated), left=self._settings.retries - repeated)
             try:
-                return await attempt()
+                return await attempt(this)
             except RetryLater as error:
-                if repeated == self._settings.retries:
+                if not this.left:
                     raise RetriesExhausted(f"{error} (asked {repeated + 1} times)") from error
-                await self._clock.sleep(self._wait(repeated, error.retry_after))
+                await self._pace.rest(max(this.backoff, error.retry_after or 0.0))
         raise AssertionError  # pragma: no cover - range() is never empty
 
-    def _wait(self, repeated: int, retry_after: float | None) -> float:
-        longest = min(self._settings.backoff * 2.0**repeated, _LONGEST_WAIT)
-        jittered = longest * (0.5 + self._random.random() / 2)
-        return max(jittered, min(max(retry_after or 0.0, 0.0), _LONGEST_RETRY_AFTER))
+    def _backoff(self, repeated: int) -> float:
+        longest = min(self._settings.backoff * 2.0**repeated, _LONGEST_BACKOFF)
+        return longest * (0.5 + self._random.random() / 2)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Sleep; a token that comes due meanwhile is renewed meanwhile, once, if it can be."""
+        end = self._clock.monotonic() + seconds
+        due = self._auth.due_in()
+        if due is not None and due < seconds:
+            await self._clock.sleep(max(due, 0.0))
+            with suppress(MaiaSyncError):
+                await self._auth.ready()
+        left = end - self._clock.monotonic()
+        if left > 0:
+            await self._clock.sleep(left)
 
     def _url(self, task_id: str) -> str:
         return f"{self._settings.base_url}/v1/ai/agents/tasks/{task_id}/messages"
 
-    async def _get(self, task_id: str, page_token: str | None, limit: int) -> bytes:
+    async def _get(self, task_id: str, page_token: str | None, limit: int, this: Attempt) -> bytes:
+        make = partial(self._page_request, self._url(task_id), page_token, limit)
+        answer = await self._answered(make, this, whole=self._settings.max_page_bytes)
+        if answer.status == 200:
+            return answer.body
+        raise refusal_of(answer, retry_after=self._retry_after(answer), page_token=page_token)
+
+    def _page_request(self, url: str, page_token: str | None, limit: int) -> httpx.Request:
         params: dict[str, str | int] = {"limit": limit}
-        if page_token is not None:
-            params["paginationToken"] = page_token
-        self.requests += 1
+        if page_token is None:
+            return make_request(self._http, "GET", url, params=params)
+        size = len(page_token)
         try:
-            async with (
-                asyncio.timeout(self._settings.page_deadline),
-                self._http.stream("GET", self._url(task_id), params=params) as response,
-            ):
-                if response.status_code == 200:
-                    return await self._read(response, self._settings.max_page_bytes)
-                problem = await self._read(response, _PROBLEM_BYTES, cut=True)
-                raise _refusal(response, problem, page_token)
-        except TimeoutError as error:
-            raise UpstreamSilent(
-                f"the API's answer was not whole after {self._settings.page_deadline:g} s"
-            ) from error
-        except httpx.InvalidURL as error:
-            raise TokenRefused(
-                f"the page token that the API gave ({len(page_token or ''):,} characters) cannot be asked for"
-            ) from error
-        except httpx.DecodingError as error:
-            raise BrokenPage("the API's answer could not be decompressed") from error
-        except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
-            raise NotConnected(f"the API cannot be reached: {_name(error)}") from error
-        except httpx.TransportError as error:
-            raise UpstreamSilent(f"no whole answer from the API: {_name(error)}") from error
+            if size < _LONGEST_URL:  # to make the request of a longer one would cost many times its size
+                return make_request(self._http, "GET", url, params={**params, "paginationToken": page_token})
+        except RequestRefused:
+            pass
+        raise TokenRefused(f"the page token that the API gave ({size:,} characters) cannot be asked for")
 
-    @staticmethod
-    async def _read(response: httpx.Response, most: int, *, cut: bool = False) -> bytes:
-        """Read a body of at most `most` decoded bytes; a larger one is cut, or a BrokenPage."""
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.aiter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > most:
-                if cut:
-                    break
-                raise BrokenPage(f"the API's answer is larger than api.max_page_bytes ({most:,})")
-        return b"".join(chunks)
+    async def _answered(
+        self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None = None
+    ) -> Answer:
+        """Make a request, and after a 401 once more with another token, if there is one."""
+        answer = await self._ask(make, this, whole=whole)
+        if answer.status == 401 and await self._auth.replace(answer.bearer):
+            answer = await self._ask(make, this, whole=whole)
+        return answer
 
+    async def _ask(self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None) -> Answer:
+        """Make a request in its turn.
 
-def _trust(settings: ApiSettings) -> ssl.SSLContext | bool:
-    """Return which certificates are trusted; a plain http:// address has none to check."""
-    if settings.base_url.startswith("http://"):
-        return False
-    return ssl.create_default_context(cafile=settings.ca_file) if settings.ca_file else True
+        The token is made sure of before the turn is waited for, so that it does not cost the turn,
+        and again in it: the wait may have been long.
+        """
+        request = make()
+        await self._auth.ready()
+        async with self._pace.turn() as begun_in:
+            await self._auth.ready()
+            self.requests += 1
+            deadline = self._settings.page_deadline
+            answer = await ask(self._http, request, whom=_WHOM, deadline=deadline, whole=whole)
+            asked_for = self._retry_after(answer)
+            pause = this.backoff if asked_for is None else asked_for
+            self._pace.note_answer(answer.status, begun_in=begun_in, pause=pause)
+        if answer.status < 500 and answer.status != 429:
+            self.answers += 1
+        return answer
+
+    def _retry_after(self, answer: Answer) -> float | None:
+        """Return how long the API asks us to wait, in seconds within bounds; None if it does not say."""
+        text, date = answer.headers.get("Retry-After", ""), answer.headers.get("Date", "")
+        return read_retry_after(text, date=date, now=self._clock.now()) if text else None
 
 
-def _refusal(  # noqa: PLR0911 - one return per kind of answer
-    response: httpx.Response, body: bytes, page_token: str | None
-) -> GiveUpTask | RetryLater | CredentialsRefused:
-    """Tell the answers other than 200 apart by what to do next."""
-    status = response.status_code
-    bearer = response.request.headers.get("Authorization", "").removeprefix("Bearer ")
-    said = explain_problem(body, secrets=(page_token or "", bearer))
-    if status == 401:
-        return CredentialsRefused(f"the API refused the credentials (401){said}: check [auth]")
-    if status == 403:
-        return TaskForbidden(f"the credentials may not read this task (403){said}")
-    if status == 404:
-        return TaskMissing(f"the API knows no such task (404){said}")
-    if status in (429, 503):
-        return UpstreamBusy(f"the API is busy ({status}){said}", retry_after=_retry_after(response))
-    if status >= 500:
-        return UpstreamFault(f"the API failed ({status}){said}")
-    if status in _REFUSED_TOKEN and page_token is not None:
-        return TokenRefused(f"the API refused the page token ({status}){said}")
-    if status == 400:
-        return RequestRefused(f"the API refused the request (400){said}")
-    return RequestRefused(f"the API gave an answer that the contract does not know ({status}){said}")
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Read Retry-After in seconds (RFC 9110 section 10.2.3)."""
-    text = response.headers.get("Retry-After", "").strip()
-    return float(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
-
-
-def _server_time(response: httpx.Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers["Date"])
-    except (KeyError, ValueError):
-        return None
-
-
-def _name(error: Exception) -> str:
-    """Name a transport error by its kind and, where it is one of the system's, its reason."""
-    names = {
-        "ConnectError": "the connection could not be made",
-        "ConnectTimeout": "the connection was not made in time",
-        "ReadTimeout": "nothing came in time",
-        "ReadError": "the connection broke",
-        "RemoteProtocolError": "the connection ended before the answer did",
-        "ProxyError": "the proxy refused",
-    }
-    kind = type(error).__name__
-    return names.get(kind, kind)
+def _unknown(error: RetryLater) -> OutcomeUnknown:
+    return OutcomeUnknown(f"whether the message was taken in is not known: {error}")

@@ -1,4 +1,6 @@
-"""What do the bytes of one response of GET messages say? Bytes in, a Page out, or BrokenPage.
+"""What do the bytes of one response of GET messages say, and which bytes does a POST send?
+
+Bytes in, a Page out, or BrokenPage; an OutgoingMessage in, bytes out.
 
 Two ways lead to the same Page. The fast one lets msgspec take the page apart with raw payloads,
 and proves by lengths that nothing but the three known fields was there. What it refuses or
@@ -17,7 +19,7 @@ from hashlib import sha256
 import msgspec
 from msgspec import UNSET
 
-from maia_sync.errors import BrokenPage
+from maia_sync.errors import BrokenPage, UsageError
 from maia_sync.maia.element import (
     KNOWN,
     MAX_GROUP_BYTES,
@@ -29,7 +31,7 @@ from maia_sync.maia.element import (
 )
 from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, items_of, members_of
 from maia_sync.maia.timestamp import NOWHERE, read_instant
-from maia_sync.model import Event, Page, Quarantined
+from maia_sync.model import Event, OutgoingMessage, Page, Quarantined
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHORTEST_REPEAT = len('"data":1,')
@@ -54,8 +56,11 @@ _decode_raws = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def decode_page(body: bytes) -> Page:
-    """Decode one response body. Raises BrokenPage if it is not a page with a `results` array."""
+def decode_page(body: bytes, *, limit: int = 0) -> Page:
+    """Decode the body of a response that was asked for with this limit.
+
+    Raises BrokenPage if it is not a page with a `results` array.
+    """
     text = body.removeprefix(_BYTE_ORDER_MARK)
     try:
         wire = _decode_wire_page(text)
@@ -77,7 +82,29 @@ def decode_page(body: bytes) -> Page:
         quarantined=quarantined,
         next_token=next_token,
         size_bytes=len(body),
+        limit=limit,
     )
+
+
+def encode_message(message: OutgoingMessage) -> bytes:
+    """Return the JSON body of SendMessageRequest, in UTF-8; what is absent is left out.
+
+    Raises UsageError for what the contract cannot carry: mode or branch without an agent's name,
+    text with half a surrogate pair.
+    """
+    if message.agent is None and (message.mode is not None or message.branch is not None):
+        raise UsageError("a mode or a branch can be sent only with an agent's name")
+    body: dict[str, object] = {"message": message.message}
+    if message.agent is not None:
+        given = {"name": message.agent, "mode": message.mode, "targetBranchName": message.branch}
+        body["agentConfig"] = {name: value for name, value in given.items() if value is not None}
+    if message.allowed_tools:
+        body["grantedPermissions"] = [{"toolName": tool} for tool in message.allowed_tools]
+    try:
+        return msgspec.json.encode(body)
+    except UnicodeEncodeError:
+        # The cause would carry the text into a traceback.
+        raise UsageError("the message is not valid text: it holds half a surrogate pair") from None
 
 
 def _read_all_proven(results: bytes) -> list[Event] | None:

@@ -19,7 +19,8 @@ class Bearers:
     """Fixed access tokens, and those issued for client credentials, which expire.
 
     `fixed` None accepts any token that is not empty (issued ones still expire); `clients` None accepts any
-    client id and secret that are not empty.
+    client id and secret that are not empty. `told_life` is what the token endpoint says of an access token's
+    life where that is not the truth; `revoke` refuses every one so far, and the endpoint goes on giving.
     """
 
     def __init__(
@@ -29,10 +30,12 @@ class Bearers:
         fixed: Iterable[str] | None = None,
         clients: Mapping[str, str] | None = None,
         life: float = LIFE,
+        told_life: float | None = None,
     ) -> None:
         self.fixed = None if fixed is None else set(fixed)
         self.clients = None if clients is None else dict(clients)
         self.life = life
+        self.told_life = told_life
         self._clock = clock
         self._issued: dict[str, float] = {}
         self._count = 0
@@ -50,6 +53,11 @@ class Bearers:
         if self.clients is None:
             return bool(client_id and client_secret)
         return self.clients.get(client_id) == client_secret
+
+    @property
+    def issued(self) -> int:
+        """How many access tokens were issued so far; no two are the same."""
+        return self._count
 
     def issue(self) -> str:
         """Return a new access token."""

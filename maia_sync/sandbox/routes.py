@@ -24,14 +24,20 @@ from maia_sync.sandbox.world import Refusal, Served, World
 
 if TYPE_CHECKING:
     from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 MESSAGES = "/v1/ai/agents/tasks/{task_id}/messages"
+
+_ARRIVAL = "sandbox.arrival"
 
 
 def build_app(world: World, *, compress: bool = False) -> Starlette:
     """Return the application: both endpoints (also below /dpc), the token endpoint, and /_sandbox/."""
     messages = Route(MESSAGES, _Messages(world).answer, methods=["GET", "POST"])
     messages.methods = {"GET", "POST"}  # the contract has no HEAD, which Starlette adds to each GET
+    middleware = [Middleware(_InFlight, world)]
+    if compress:
+        middleware.append(Middleware(GZipMiddleware, minimum_size=500, compresslevel=1))
     app = Starlette(
         routes=[
             messages,
@@ -39,7 +45,7 @@ def build_app(world: World, *, compress: bool = False) -> Starlette:
             Route("/oauth/dpc/token", _AccessTokens(world).answer, methods=["POST"]),
             Mount("/_sandbox", routes=control_routes(world)),
         ],
-        middleware=[Middleware(GZipMiddleware, minimum_size=500, compresslevel=1)] if compress else [],
+        middleware=middleware,
         exception_handlers={HTTPException: _no_such_route},
     )
     app.router.redirect_slashes = False
@@ -50,6 +56,22 @@ async def _no_such_route(_request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
     headers = tuple((getattr(error, "headers", None) or {}).items())
     return replace(problem(status, "The sandbox has no such route."), headers=headers).as_response()
+
+
+class _InFlight:
+    """Notes how many requests for messages are on their way; one that is stalled is until its client goes."""
+
+    def __init__(self, app: ASGIApp, world: World) -> None:
+        self._app = app
+        self._world = world
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].endswith("/messages"):
+            await self._app(scope, receive, send)
+            return
+        with self._world.tally.answering(self._world.clock) as arrival:
+            scope[_ARRIVAL] = arrival
+            await self._app(scope, receive, send)
 
 
 class _Messages:
@@ -67,7 +89,7 @@ class _Messages:
         fault = self._world.faults.take(_task_id(request), request.method)
         if request.method == "POST":
             return self._sent(request, fault, await request.body())
-        return self._page(request, fault)
+        return self._page(request, fault or self._world.slowness(request.query_params.get("limit")))
 
     def _lets_in(self, request: Request) -> bool:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
@@ -127,6 +149,8 @@ class _Messages:
                 status=None if silent else answer.status,
                 fault=fault.kind if fault else None,
                 events=served.events if served else 0,
+                arrival=request.scope.get(_ARRIVAL),
+                answered_at=self._world.clock.monotonic(),
             )
         )
         return answer
@@ -157,7 +181,8 @@ class _AccessTokens:
         bearers = self._world.bearers
         if not bearers.knows(form.get("client_id", ""), form.get("client_secret", "")):
             return _oauth_error(401, "invalid_client", "The client id or its secret is wrong.")
-        answer = {"access_token": bearers.issue(), "token_type": "Bearer", "expires_in": round(bearers.life)}
+        life = bearers.life if bearers.told_life is None else bearers.told_life
+        answer = {"access_token": bearers.issue(), "token_type": "Bearer", "expires_in": round(life)}
         return Answer(status=200, body=json.dumps(answer).encode(), headers=(("Cache-Control", "no-store"),))
 
 

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict, deque
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maia_sync.clock import Clock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """When a request came, and how many were then on their way, itself included."""
+
+    at: float
+    """Seconds of the world's monotonic clock."""
+    in_flight: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +35,9 @@ class Seen:
     """None: no answer was begun."""
     fault: str | None
     events: int
+    arrival: Arrival | None = None
+    answered_at: float | None = None
+    """Seconds of the world's monotonic clock: when its answer was ready."""
 
 
 class Tally:
@@ -31,6 +49,7 @@ class Tally:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.journal: deque[Seen] = deque(maxlen=10_000)
+        self._in_flight = 0
         self._start()
 
     def _start(self) -> None:
@@ -43,12 +62,26 @@ class Tally:
         self.by_status: Counter[str] = Counter()
         self.faults: Counter[str] = Counter()
         self.pages: defaultdict[str, Counter[str]] = defaultdict(Counter)
+        self.most_in_flight = self._in_flight
         self.journal.clear()
 
     def reset(self) -> None:
         """Begin again at zero."""
         with self._lock:
             self._start()
+
+    @contextmanager
+    def answering(self, clock: Clock) -> Iterator[Arrival]:
+        """Count a request as on its way, from its arrival until it is answered or given up."""
+        with self._lock:
+            self._in_flight += 1
+            self.most_in_flight = max(self.most_in_flight, self._in_flight)
+            arrival = Arrival(at=clock.monotonic(), in_flight=self._in_flight)
+        try:
+            yield arrival
+        finally:
+            with self._lock:
+                self._in_flight -= 1
 
     def note(self, seen: Seen) -> None:
         """Count a request and its answer."""
@@ -80,6 +113,7 @@ class Tally:
         with self._lock:
             return {
                 "requests": self.requests,
+                "most_in_flight": self.most_in_flight,
                 "oauth_requests": self.oauth_requests,
                 "events_served": self.events_served,
                 "bytes_served": self.bytes_served,

@@ -1,8 +1,9 @@
 """Which position of which log does a page token stand for, and is it still honoured?
 
 A token is opaque to its reader: base64url of its generation, the order of the log, a position, a mark of
-the task and an optional salt. The same position gives the same token (unless salted), the page size is no
-part of it, and a token outlives a restart of the server unless tokens are given a life.
+the task and an optional salt. The same position gives the same token (unless salted), the page size is part
+of it only where the world wants that, and a token outlives a restart of the server unless tokens are given
+a life. What a position counts is the world's business (events, or whole pages).
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
 
 Order = Literal["oldest-first", "newest-first"]
+TokenStyle = Literal["position", "page-number", "offset"]
+FixedLimit = Literal["free", "refused", "embedded"]
 
 _FIELDS = 5
+_LIMIT = "@"
 
 
 class PageTokens:
@@ -28,9 +32,15 @@ class PageTokens:
         self._generation = 0
         self._given_out: dict[str, float] = {}
 
-    def make(self, task_id: str, order: Order, position: int, *, salt: str = "") -> str:
-        """Return the token of a position; `salt` makes a different token of the same position."""
-        fields = (str(self._generation), order[0], str(position), _mark(task_id), salt)
+    def make(
+        self, task_id: str, order: Order, position: int, *, salt: str = "", limit: int | None = None
+    ) -> str:
+        """Return the token of a position; `salt` makes a different token of the same position.
+
+        `limit` is noted in the token: `limit_of` reads it.
+        """
+        place = str(position) if limit is None else f"{position}{_LIMIT}{limit}"
+        fields = (str(self._generation), order[0], place, _mark(task_id), salt)
         token = base64.urlsafe_b64encode(":".join(fields).encode()).decode().rstrip("=")
         self._given_out[token] = self._clock.monotonic()
         return token
@@ -43,10 +53,16 @@ class PageTokens:
         fields = _fields(token)
         if fields is None or self._has_expired(token, life):
             return None
-        generation, letter, position, mark, _ = fields
+        generation, letter, place, mark, _ = fields
         if (generation, letter, mark) != (str(self._generation), order[0], _mark(task_id)):
             return None
-        return int(position) if position.isascii() and position.isdigit() and len(position) < 16 else None
+        return _number(place.partition(_LIMIT)[0])
+
+    @staticmethod
+    def limit_of(token: str) -> int | None:
+        """Return the limit that was noted in a token, or None."""
+        fields = _fields(token)
+        return None if fields is None else _number(fields[2].partition(_LIMIT)[2])
 
     def revoke(self) -> None:
         """Refuse every token made so far; tokens made from now on read differently."""
@@ -58,6 +74,10 @@ class PageTokens:
             return False
         given_out = self._given_out.get(token)
         return given_out is None or self._clock.monotonic() - given_out > life
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 16 else None
 
 
 def _mark(task_id: str) -> str:

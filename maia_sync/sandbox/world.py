@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from maia_sync.clock import Clock, SystemClock
 from maia_sync.sandbox.bearers import Bearers
-from maia_sync.sandbox.faults import FaultScript
+from maia_sync.sandbox.faults import Fault, FaultScript
 from maia_sync.sandbox.tally import Tally
-from maia_sync.sandbox.tokens import Order, PageTokens
+from maia_sync.sandbox.tokens import FixedLimit, Order, PageTokens, TokenStyle
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -111,6 +111,14 @@ class Log:
 class World:
     """All logs, and how they are served; every attribute may be changed while it is served.
 
+    - `orders`: the order of single tasks, where it is not `order`
+    - `token_style`: what a token names: the `position` of an event; a `page-number`, which the server
+      multiplies with the limit of the request, whatever the limit was that the token was given out under; or
+      an `offset` from the log's first page, so that new events at the head of a newest-first log shift it
+    - `fixed_limit`: whether a token can be asked with another limit than the one it was given out under:
+      `free`, `refused` (400), or `embedded` (the token's own limit counts, the request's is not looked at)
+    - `slow_above`: a page asked for with a larger limit is too much for the server: it answers 504 at once,
+      or (`slow_how` stall) never
     - `token_field`: under which name a page carries its token
     - `end`: how a last page says so: no token field, null, "", or (`repeat`) its own token again
     - `token_on_full_last_page`: a last page that is full carries a token that leads to an empty page
@@ -125,6 +133,11 @@ class World:
     clock: Clock = field(default_factory=SystemClock)
     logs: dict[str, Log] = field(default_factory=dict)
     order: Order = "oldest-first"
+    orders: dict[str, Order] = field(default_factory=dict)
+    token_style: TokenStyle = "position"  # noqa: S105 - a style's name
+    fixed_limit: FixedLimit = "free"
+    slow_above: int | None = None
+    slow_how: Literal["504", "stall"] = "504"
     token_field: TokenField = "more"  # noqa: S105 - a field's name
     end: End = "absent"
     token_on_full_last_page: bool = False
@@ -168,13 +181,24 @@ class World:
         """Refuse every page token issued so far."""
         self.tokens.revoke()
 
-    def token_at(self, task_id: str, position: int, *, salt: str = "") -> str:
-        """Return the page token of a position.
+    def order_of(self, task_id: str) -> Order:
+        """Return the order in which a task's log is served."""
+        return self.orders.get(task_id.lower(), self.order)
+
+    def token_at(self, task_id: str, position: int, *, salt: str = "", limit: int = DEFAULT_LIMIT) -> str:
+        """Return the page token of a position, as it is given out under this limit.
 
         Oldest-first, a position counts the events before the page; newest-first, those older than the
         page's first event, that one included.
         """
-        return self.tokens.make(task_id.lower(), self.order, position, salt=salt)
+        name = task_id.lower()
+        order = self.order_of(name)
+        noted = None if self.fixed_limit == "free" else limit
+        if self._counts_from_the_head(order):
+            position = len(self.log(name)) - position
+        if self._counts_pages():
+            position //= limit
+        return self.tokens.make(name, order, position, salt=salt, limit=noted)
 
     def page(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> bytes:
         """Return a page's body and count it as served; Refusal where the API would refuse."""
@@ -191,43 +215,76 @@ class World:
         size = _checked_limit(limit)
         log = self.log(task_id)
         with self._lock:
-            events = log.events
-            position = self._position(log, token)
-            chosen, after, at_end = _cut(events, self.order, position, size)
+            size = self._granted(token, size)
+            position = self._position(log, token, size)
+            chosen, after, at_end = _cut(log.events, self.order_of(log.task_id), position, size)
             natural = None if at_end and not self._goes_on(len(chosen), size) else after
-            next_token = self._next_token(log.task_id, token, natural, position)
+            next_token = self._next_token(log.task_id, token, natural, position, size)
         return Served(body=self._body(chosen, next_token), events=len(chosen), next_token=next_token)
 
     def read_empty(self, task_id: str, limit: int | str | None = None, token: str | None = None) -> Served:
         """Return a page without events whose token, new each time, goes on from the same position."""
-        _checked_limit(limit)
+        size = _checked_limit(limit)
         log = self.log(task_id)
         with self._lock:
-            position = self._position(log, token)
+            size = self._granted(token, size)
+            position = self._position(log, token, size)
             self._salt += 1
-            next_token = self.token_at(log.task_id, position, salt=str(self._salt))
+            next_token = self.token_at(log.task_id, position, salt=str(self._salt), limit=size)
         return Served(body=self._body([], next_token), events=0, next_token=next_token)
 
-    def _position(self, log: Log, token: str | None) -> int:
+    def slowness(self, limit: int | str | None) -> Fault | None:
+        """Return what becomes of a page of this limit if it is too much for the server, else None."""
+        try:
+            if self.slow_above is None or _checked_limit(limit) <= self.slow_above:
+                return None
+        except Refusal:
+            return None
+        if self.slow_how == "stall":
+            return Fault(kind="stall")
+        return Fault(kind="status", status=504, detail="The page took too long.")
+
+    def _granted(self, token: str | None, limit: int) -> int:
+        """Return how many events a request gets at most."""
+        noted = None if token is None else self.tokens.limit_of(token)
+        if noted is None or self.fixed_limit == "free":
+            return limit
+        if self.fixed_limit == "refused" and noted != limit:
+            raise Refusal(400, "The limit is not the one of the token.", (f"limit: must be {noted}",))
+        return noted
+
+    def _position(self, log: Log, token: str | None, size: int) -> int:
+        order = self.order_of(log.task_id)
         if token is None:
-            return 0 if self.order == "oldest-first" else len(log.events)
-        position = self.tokens.position(log.task_id, self.order, token, life=self.token_life)
-        if position is None:
+            return 0 if order == "oldest-first" else len(log.events)
+        named = self.tokens.position(log.task_id, order, token, life=self.token_life)
+        if named is None:
             raise Refusal(400, "The pagination token is not valid.", ("paginationToken: unknown or expired",))
-        return position
+        if self._counts_pages():
+            named *= size
+        return len(log.events) - named if self._counts_from_the_head(order) else named
+
+    def _counts_pages(self) -> bool:
+        return self.token_style == "page-number"  # noqa: S105 - a style's name
+
+    def _counts_from_the_head(self, order: Order) -> bool:
+        """Say whether a token's number grows away from the newest event."""
+        return order == "newest-first" and self.token_style != "position"  # noqa: S105 - a style's name
 
     def _goes_on(self, served: int, size: int) -> bool:
         return self.token_on_full_last_page and served == size
 
-    def _next_token(self, task_id: str, asked: str | None, after: int | None, position: int) -> str | None:
-        natural = None if after is None else self.token_at(task_id, after)
+    def _next_token(
+        self, task_id: str, asked: str | None, after: int | None, position: int, size: int
+    ) -> str | None:
+        natural = None if after is None else self.token_at(task_id, after, limit=size)
         script = self.scripted_tokens.get(task_id)
         if callable(script):
             natural = script(asked, natural)
         elif script is not None:
             natural = script.pop(0) if script else None
         if natural is None and self.end == "repeat":
-            return asked or self.token_at(task_id, position)
+            return asked or self.token_at(task_id, position, limit=size)
         return natural
 
     def _body(self, events: list[bytes], token: str | None) -> bytes:
@@ -293,6 +350,6 @@ def _cut(events: list[bytes], order: Order, position: int, size: int) -> tuple[l
     if order == "oldest-first":
         after = min(position + size, len(events))
         return events[position:after], after, after >= len(events)
-    top = min(position, len(events))
+    top = max(min(position, len(events)), 0)
     after = max(top - size, 0)
     return events[after:top][::-1], after, after == 0

@@ -36,6 +36,7 @@ BUSY_TIMEOUT_MS = 60_000
 _INSUFFICIENT_PRIVILEGE = "42501"
 _UNIQUE_VIOLATION = "23505"
 _WRITE = "maia_sync_write"
+_DURABLE = "maia_sync_durable"
 
 
 class Transaction:
@@ -64,6 +65,7 @@ class Database:
 
     def __init__(self, *, url: str, clock: Clock, synchronous: str = "normal", connections: int = 4) -> None:
         self._url = make_url(url)
+        self._synchronous = synchronous
         self.clock = clock
         self.engine = _make_engine(url, synchronous, connections)
 
@@ -78,15 +80,23 @@ class Database:
         return self._url.render_as_string(hide_password=True)
 
     @contextmanager
-    def transaction(self, *, write: bool = True) -> Iterator[Transaction]:
+    def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[Transaction]:
         """Open a transaction; commit at the block's end, roll back if it raises.
 
-        On SQLite a writing one begins IMMEDIATE, so that it waits for its turn before it reads.
+        On SQLite a writing one begins IMMEDIATE, so that it waits for its turn before it reads. What a
+        `durable` one has committed survives a power cut, whatever `database.synchronous` says.
         """
         with self._converted(), self.engine.connect() as connection:
-            connection.execution_options(**{_WRITE: write})
-            with connection.begin():
-                yield Transaction(connection, self.clock)
+            connection.execution_options(**{_WRITE: write, _DURABLE: durable})
+            try:
+                with connection.begin():
+                    if durable and self.is_postgresql:
+                        connection.execute(text("SET LOCAL synchronous_commit = on"))
+                    yield Transaction(connection, self.clock)
+            finally:
+                if durable and not self.is_postgresql:
+                    driver: Any = connection.connection.driver_connection
+                    driver.execute(f"PRAGMA synchronous = {self._synchronous}")
 
     @contextmanager
     def _converted(self) -> Iterator[None]:
@@ -199,7 +209,10 @@ def _make_engine(url: str, synchronous: str, connections: int) -> Engine:
             connection.execute(f"PRAGMA {pragma}")
 
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITE, True)
+        options = connection.get_execution_options()
+        writes = options.get(_WRITE, True)
+        if options.get(_DURABLE, False):  # has no effect once a transaction is open
+            connection.exec_driver_sql("PRAGMA synchronous = FULL")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", prepare)

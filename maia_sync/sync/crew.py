@@ -42,12 +42,12 @@ def _read_ids(database: Database, after: str | None) -> list[str]:
 
 async def work_through(
     ids: AsyncIterator[str],
-    work: Callable[[str], Awaitable[bool]],
+    work: Callable[[str], Awaitable[None]],
     *,
     concurrency: int,
     stop: asyncio.Future[int],
 ) -> int | None:
-    """Do the work for each id, `concurrency` at a time; work that returns False ends its worker.
+    """Do the work for each id, `concurrency` at a time.
 
     Returns the signal's number that `stop` was given, or None at the end; then every worker has
     ended. What a piece of work raises ends the others and is raised here.
@@ -58,8 +58,9 @@ async def work_through(
         while True:
             async with turn:
                 task_id = await anext(ids, None)
-            if task_id is None or not await work(task_id):
+            if task_id is None:
                 return
+            await work(task_id)
 
     workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
     waiting: set[asyncio.Future[Any]] = {*workers, stop}

@@ -24,7 +24,7 @@ from maia_sync.sync.walk import Surroundings, Walk
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
     from maia_sync.maia.client import MaiaClient
@@ -40,7 +40,10 @@ _MOST_REPORTED = 100
 
 
 class Run:
-    """One run over tasks; `run()` once. `stop` ends it after the pages in hand."""
+    """One run over tasks; `run()` once. `stop` ends it after the pages in hand.
+
+    `watched` names the tasks one after another, as often as it likes, instead of `task_ids`.
+    """
 
     def __init__(
         self,
@@ -53,7 +56,9 @@ class Run:
         task_ids: Sequence[str],
         full: bool,
         observers: Sequence[Observer],
+        watched: AsyncIterator[str] | None = None,
     ) -> None:
+        self._watched = watched
         self._settings = settings
         self._client = client
         self._database = database
@@ -62,6 +67,8 @@ class Run:
         self._task_ids = task_ids
         self._kind: Literal["sync", "full"] = "full" if full else "sync"
         self._observers = observers
+        concurrency = settings.api.concurrency
+        self._silence = Silence(concurrency=concurrency, answers=lambda: client.answers)
         self._tally = _Tally()
 
     async def run(self, stop: asyncio.Future[int]) -> RunReport:
@@ -80,7 +87,7 @@ class Run:
             with suppress(MaiaSyncError):  # a database that is gone cannot be told so
                 await self._close(run_id, started_at, error=reason)
             raise
-        unreachable = self._tally.silence.unreachable(self._tally.tasks)
+        unreachable = self._silence.unanswered(self._tally.tasks)
         failures = unreachable or (None if stopped else self._tally.failure_text())
         report = await self._close(run_id, started_at, error=failures, interrupted_by=stopped)
         if unreachable is not None and stopped is None:
@@ -105,15 +112,16 @@ class Run:
             run_id=run_id,
             observers=self._observers,
         )
+        named = task_ids_to_walk(self._database, self._handover, self._task_ids)
         return await work_through(
-            task_ids_to_walk(self._database, self._handover, self._task_ids),
+            named if self._watched is None else self._watched,
             partial(self._walk, around),
-            concurrency=self._settings.api.concurrency,
+            concurrency=self._settings.api.concurrency if self._watched is None else 1,
             stop=stop,
         )
 
-    async def _walk(self, around: Surroundings, task_id: str) -> bool:
-        """Walk one task; returns whether it makes sense to go on to another."""
+    async def _walk(self, around: Surroundings, task_id: str) -> None:
+        """Walk one task. Raises UpstreamUnreachable where upstream is plainly down: no walk goes on then."""
         walk = Walk(around, task_id, full=self._kind == "full")
         try:
             report = await walk.run()
@@ -121,15 +129,13 @@ class Run:
             report = msgspec.structs.replace(walk.report, kind=None)
         except (GiveUpTask, Bug) as error:
             report = failed_walk(walk.report, error)
-            self._tally.silence.note_failure(error)
+            self._silence.note_failure(error)
         except BaseException:
             self._tally.add(walk.report)  # cut off: what it had committed counts
             raise
-        else:
-            self._tally.silence.note_answer()
         self._tally.add(report)
         self._tell(report)
-        return not self._tally.silence.is_outage(self._settings.api.concurrency)
+        self._silence.require_no_outage()
 
     async def _close(
         self, run_id: int, started_at: datetime, *, error: str | None, interrupted_by: int | None = None
@@ -179,7 +185,6 @@ class _Tally:
         self._held: list[str] = []
         self._failures: list[WalkReport] = []
         self._news: list[WalkReport] = []
-        self.silence = Silence()
 
     def add(self, walk: WalkReport) -> None:
         """Count one walk that has ended."""

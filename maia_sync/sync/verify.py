@@ -76,7 +76,7 @@ class Verification:
         self._difference_count = 0
         self._tasks = self._pages = self._events = 0
         self._failed: list[WalkReport] = []
-        self._silence = Silence()
+        self._silence = Silence(concurrency=concurrency, answers=lambda: client.answers)
         self._concurrency = concurrency
 
     async def run(self, task_ids: Sequence[str], stop: asyncio.Future[int]) -> VerifyReport:
@@ -89,7 +89,7 @@ class Verification:
             concurrency=self._concurrency,
             stop=stop,
         )
-        unreachable = self._silence.unreachable(self._tasks)
+        unreachable = self._silence.unanswered(self._tasks)
         if unreachable is not None and stopped is None:
             raise UpstreamUnreachable(unreachable)
         return VerifyReport(
@@ -107,7 +107,7 @@ class Verification:
         with self._database.transaction(write=False) as tx:
             return count_tasks(tx).get("active", 0)
 
-    async def _verify(self, task_id: str) -> bool:
+    async def _verify(self, task_id: str) -> None:
         report = WalkReport(task_id=task_id, kind="reconcile")
         try:
             pages = await self._compare_log(task_id)
@@ -116,11 +116,9 @@ class Verification:
             report = failed_walk(report, error)
             self._failed.append(report)
             self._silence.note_failure(error)
-        else:
-            self._silence.note_answer()
         self._tasks += 1
         self._tell(report)
-        return not self._silence.is_outage(self._concurrency)
+        self._silence.require_no_outage()
 
     async def _compare_log(self, task_id: str) -> int:
         """Walk one log from its start and compare each page; returns how many there were."""

@@ -29,6 +29,7 @@ def test_revoked_tokens_are_refused_even_where_any_other_is_accepted() -> None:
     bearers.revoke()
     assert not bearers.accepts(token)
     assert bearers.accepts(bearers.issue())
+    assert bearers.issued == 2
 
 
 def test_client_credentials_are_checked_where_clients_are_named() -> None:

@@ -109,6 +109,48 @@ def test_empty_pages_go_on_from_the_same_place(server: SandboxServer, client: ht
     assert token == server.world.token_at(TASK, 25)
 
 
+def test_a_page_that_is_too_large_for_the_server_is_answered_with_504_or_never(
+    server: SandboxServer, client: httpx.Client
+) -> None:
+    server.world.slow_above = 10
+    assert client.get(MESSAGES).status_code == 504
+    assert client.get(MESSAGES, params={"limit": 10}).status_code == 200
+    assert client.post(MESSAGES, json={"message": "hello"}).status_code == 202
+    server.world.slow_how = "stall"
+    with pytest.raises(httpx.ReadTimeout):
+        client.get(MESSAGES, timeout=0.1)
+    assert server.world.counters()["by_status"] == {"504": 1, "200": 1, "202": 1, "none": 1}
+
+
+def test_the_journal_tells_moments_and_how_many_requests_were_on_their_way(
+    server: SandboxServer, client: httpx.Client
+) -> None:
+    client.get(MESSAGES)
+    server.world.faults.add(Fault(kind="stall", seconds=0.1))
+    stalled = threading.Thread(target=client.get, args=(MESSAGES,))
+    stalled.start()
+    while len(server.world.tally.journal) < 2:
+        pass
+    client.get(MESSAGES)
+    stalled.join()
+    client.get(MESSAGES)
+    seen = [each for each in server.world.tally.journal if each.arrival and each.answered_at]
+    assert [each.arrival.in_flight for each in seen] == [1, 1, 2, 1]
+    moments = [moment for each in seen for moment in (each.arrival.at, each.answered_at)]
+    assert moments == sorted(moments)
+    assert server.world.tally.most_in_flight == 2
+    server.world.reset_counters()
+    client.get(MESSAGES)
+    assert server.world.tally.most_in_flight == 1
+
+
+def test_what_is_told_of_an_access_tokens_life_need_not_be_true(
+    server: SandboxServer, client: httpx.Client
+) -> None:
+    server.world.bearers.told_life = 7
+    assert client.post("/oauth/dpc/token", data=CREDENTIALS).json()["expires_in"] == 7
+
+
 @pytest.mark.parametrize("applied", [False, True])
 def test_a_message_can_be_taken_in_though_its_answer_is_lost(
     server: SandboxServer,

@@ -80,6 +80,84 @@ def test_the_same_position_has_the_same_token_whatever_the_limit() -> None:
     assert world.token_at(TASK, 8, salt="again") != world.token_at(TASK, 8)
 
 
+def paged(world: World, limit: int, token: str | None = None) -> tuple[list[int], str | None]:
+    page = json.loads(world.page(TASK, limit, token))
+    return page["results"], page.get("more")
+
+
+@pytest.mark.parametrize("fixed", ["free", "refused", "embedded"])
+@pytest.mark.parametrize("style", ["position", "page-number", "offset"])
+@pytest.mark.parametrize("order", ["oldest-first", "newest-first"])
+@pytest.mark.parametrize("count", [0, 6, 7])
+def test_under_one_limit_every_style_of_token_walks_the_log_alike(
+    count: int, order: Any, style: Any, fixed: Any
+) -> None:
+    plain = world_of(count, order=order)
+    world = world_of(count, order=order, token_style=style, fixed_limit=fixed, token_on_full_last_page=True)
+    plain.token_on_full_last_page = True
+    assert walk(world, 3)[0] == walk(plain, 3)[0]
+
+
+@pytest.mark.parametrize(
+    ("order", "first", "fourth"), [("oldest-first", 4, [4, 5]), ("newest-first", 4, [15, 14])]
+)
+def test_a_page_number_leads_elsewhere_under_another_limit(order: Any, first: int, fourth: list[int]) -> None:
+    world = world_of(20, order=order, token_style="page-number")
+    (_, token), (_, other) = paged(world, first), paged(world, 1)
+    assert token == other
+    pages, _ = paged(world, first, token)
+    assert pages == ([4, 5, 6, 7] if order == "oldest-first" else [15, 14, 13, 12])
+    third = paged(world, 2, paged(world, 2)[1])[1]
+    assert paged(world, 2, third)[0] == fourth
+    assert paged(world, 1000, third) == ([], None)
+    assert world.token_at(TASK, 4 if order == "oldest-first" else 16, limit=2) == third
+
+
+def test_an_offset_is_shifted_by_new_events_at_the_head_only() -> None:
+    world = world_of(6, order="newest-first", token_style="offset")
+    token = paged(world, 2)[1]
+    assert paged(world, 3, token)[0] == [3, 2, 1]
+    world.logs[TASK].append(b"6", b"7", b"8")
+    assert paged(world, 2, token)[0] == [6, 5]
+    still = world_of(6, token_style="offset")
+    token = paged(still, 2)[1]
+    still.logs[TASK].append(b"6")
+    assert paged(still, 2, token)[0] == [2, 3]
+
+
+def test_a_limit_can_be_fixed_by_the_token() -> None:
+    world = world_of(20, fixed_limit="refused")
+    token = paged(world, 4)[1]
+    assert refusal_of(world, TASK, 2, token).violations == ("limit: must be 4",)
+    assert paged(world, 4, token)[0] == [4, 5, 6, 7]
+    world.fixed_limit = "embedded"
+    page, token = paged(world, 2, token)
+    assert page == [4, 5, 6, 7]
+    assert token == world.token_at(TASK, 8, limit=4) != world.token_at(TASK, 8, limit=2)
+    world.fixed_limit = "free"
+    assert paged(world, 2, token)[0] == [8, 9]
+
+
+def test_single_tasks_can_have_an_order_of_their_own() -> None:
+    world = world_of(4)
+    world.add(Log(OTHER, [b"0", b"1", b"2"]))
+    world.orders[OTHER] = "newest-first"
+    assert walk(world, 3)[0] == [[0, 1, 2], [3]]
+    page = json.loads(world.page(OTHER, 2))
+    assert page["results"] == [2, 1]
+    assert json.loads(world.page(OTHER, 2, page["more"]))["results"] == [0]
+
+
+@pytest.mark.parametrize(("how", "kind"), [("504", "status"), ("stall", "stall")])
+def test_only_large_pages_are_too_much_for_a_slow_server(how: Any, kind: str) -> None:
+    world = world_of(4, slow_above=30, slow_how=how)
+    assert [world.slowness(limit) for limit in (None, 30, "30", "x", 0)] == [None] * 5
+    found = world.slowness("31")
+    assert found is not None
+    assert found.kind == kind
+    assert world_of(4).slowness(1000) is None
+
+
 @pytest.mark.parametrize(
     ("end", "tail"),
     [("absent", b""), ("null", b',"more":null'), ("empty", b',"more":""')],

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from maia_sync.cli import events_verb, reader
-from maia_sync.cli.reader import LogReader
+from maia_sync.store.log_reader import LogReader
 from maia_sync.clock import ManualClock
 from maia_sync.model import Event, NewRow
 from maia_sync.store.bulk import insert_new_rows

@@ -42,6 +42,11 @@ class LogReader:
             self._started: datetime = tx.now
         self._newest = self._started
 
+    @property
+    def has_begun(self) -> bool:
+        """Tell whether the reader stands behind a row of the log."""
+        return self._after is not None
+
     def skip_to_newest(self, number: int) -> None:
         """Begin with the newest `number` rows."""
         with self._database.transaction(write=False) as tx:
