@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maia_sync.app import App, open_app
     from maia_sync.config import load_settings
     from maia_sync.errors import MaiaSyncError
+    from maia_sync.model import RunReport, SentMessage, VerifyReport
     from maia_sync.settings import (
         ApiSettings,
         AuthSettings,
@@ -28,15 +29,27 @@ __all__ = [
     "AuthSettings",
     "DatabaseSettings",
     "MaiaSyncError",
+    "RunReport",
     "ScheduleSettings",
     "Secret",
+    "SentMessage",
     "Settings",
+    "VerifyReport",
     "__version__",
     "load_settings",
     "open_app",
 ]
 
-_HOMES = {"App": "app", "open_app": "app", "load_settings": "config", "MaiaSyncError": "errors"}
+_HOMES = {
+    "App": "app",
+    "open_app": "app",
+    "load_settings": "config",
+    "MaiaSyncError": "errors",
+    "RunReport": "model",
+    "SentMessage": "model",
+    "VerifyReport": "model",
+}
+"""Of what does not live in `settings`."""
 
 
 if not TYPE_CHECKING:  # or a type checker would take every name for one that is there

@@ -348,6 +348,7 @@ def interruption() -> Iterator[asyncio.Future[int]]:
     if begun is not None:
         begun.set_result((loop, stop))
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    previous = {number: signal.getsignal(number) for number in signals}
 
     def interrupted(number: int) -> None:
         for each in signals:
@@ -360,6 +361,8 @@ def interruption() -> Iterator[asyncio.Future[int]]:
     try:
         yield stop
     finally:
-        for number in signals:
+        for number, handler in previous.items():
             loop.remove_signal_handler(number)
+            if handler is not None:  # None: set by other means than Python's
+                signal.signal(number, handler)
         stop.cancel()

@@ -21,7 +21,6 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   └── TokenRefused                    400 on a page token
     │   ├── RetriesExhausted                    a RetryLater that did not pass
     │   ├── LogLoops                            tokens that lead nowhere
-    │   ├── LogNewestFirst                      an order that is not supported (yet)
     │   └── LeaseLost                           another worker has the task now
     ├── OperatorMustAct                         nothing goes on until a person does something
     │   ├── UsageError                 exit 2
@@ -147,10 +146,6 @@ class RetriesExhausted(GiveUpTask):
 
 class LogLoops(GiveUpTask):
     """The page tokens lead nowhere: a cycle, or page after page without progress."""
-
-
-class LogNewestFirst(GiveUpTask):
-    """The log shows itself newest-first, which this version does not walk."""
 
 
 class LeaseLost(GiveUpTask):

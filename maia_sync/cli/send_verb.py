@@ -1,7 +1,6 @@
 """What is said to a task, and did it arrive? send: one message, and what became of it."""
 
 import sys
-from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +14,24 @@ from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import flush, note, print_json, say
 from maia_sync.cli.task_ids import parse_task_id, shown
 from maia_sync.cli.task_verbs import AsJson
-from maia_sync.errors import EXIT_CREDENTIALS, EXIT_FAILED, EXIT_OK, EXIT_UPSTREAM, UsageError
+from maia_sync.cli.wording import counted
+from maia_sync.errors import (
+    EXIT_CONFIG,
+    EXIT_CREDENTIALS,
+    EXIT_FAILED,
+    EXIT_OK,
+    EXIT_UPSTREAM,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from typing import Literal
 
     from maia_sync.app import App
-    from maia_sync.model import Observation, Observer, SentMessage
+    from maia_sync.model import Observation, SentMessage
 
-_BEFORE = timedelta(minutes=1)
-"""Of a task whose log is read for the first time, only what happened later than this is news."""
+_NEWEST = 20
+"""Where a log is read for the first time, only so many of its events are printed."""
 
 
 def register(cli: typer.Typer) -> None:
@@ -67,7 +74,7 @@ def send(
     task_id, text, named_mode = parse_task_id(task_id), _message(message, message_file), _mode(mode)
     if agent is None and (mode is not None or branch is not None):
         raise UsageError("--mode and --branch belong to an agent: name it by --agent")
-    seconds = parse_duration(quiet, option="--quiet") if follow else None
+    seconds = parse_duration(quiet, option="--quiet")
     with invocation_of(context).app() as app:
         sent = app.send(
             task_id,
@@ -76,13 +83,13 @@ def send(
             mode=named_mode,
             branch=branch,
             allowed_tools=allow_tool or [],
-            follow_until_quiet=seconds,
-            observers=[_print_news(app, task_id)] if follow else [],
+            follow_until_quiet=seconds if follow else None,
+            observers=[_News(app, task_id, quiet)] if follow else [],
         )
     if as_json:
         print_json(sent)
     else:
-        _tell(sent)
+        _tell(sent, followed=follow)
     return exit_code_of_sending(sent)
 
 
@@ -114,49 +121,57 @@ def _mode(text: str | None) -> "Literal['PLAN', 'ACT'] | None":
             raise UsageError(f"--mode: expected PLAN or ACT, got {shown(text or '')}")
 
 
-def _print_news(app: "App", task_id: str) -> "Observer":
-    """Return an observer that prints what each poll has brought."""
-    from maia_sync.model import RunStarted, WalkReport
-    from maia_sync.store.log_reader import LogReader
+class _News:
+    """Prints what each poll has brought; an observer of the run that follows the task."""
 
-    reader = LogReader(app.database, task_id, with_vanished=False)
-    reader.skip_to_newest(0)
-    printer, since = LinePrinter(), None if reader.has_begun else app.clock.now() - _BEFORE
+    def __init__(self, app: "App", task_id: str, quiet: str) -> None:
+        from maia_sync.store.log_reader import LogReader
 
-    def observe(seen: "Observation") -> None:
+        self._reader = LogReader(app.database, task_id, with_vanished=False)
+        self._reader.skip_to_newest(0)
+        self._quiet = quiet
+        self._printer = LinePrinter()
+
+    def __call__(self, seen: "Observation") -> None:
+        """Print the new events after each walk, and first that it is the time to wait for them."""
+        from maia_sync.model import RunStarted, WalkReport
+
         if isinstance(seen, RunStarted):
-            note("Accepted; following the task (Ctrl-C ends it)")
-        elif isinstance(seen, WalkReport) and seen.error is None:
-            for row in reader.read_news():
-                if since is None or row.occurred_at is None or row.occurred_at >= since:
-                    printer(row)
-            flush()
-        elif isinstance(seen, WalkReport):
+            note(f"The message was accepted. New events follow, until none has come for {self._quiet}:")
+        elif isinstance(seen, WalkReport) and seen.error is not None:
             note(one_line(f"A poll failed: {seen.error}"))
+        elif isinstance(seen, WalkReport):
+            if not self._reader.has_begun:
+                self._reader.skip_to_newest(_NEWEST)
+            for row in self._reader.read_news():
+                self._printer(row)
+            flush()
 
-    return observe
 
-
-def _tell(sent: "SentMessage") -> None:
+def _tell(sent: "SentMessage", *, followed: bool) -> None:
     if sent.outcome == "accepted":
-        tracked = "; the task is tracked from now on" if sent.newly_tracked else ""
+        _tell_accepted(sent, followed=followed)
+        return
+    if sent.outcome == "refused":
+        note(one_line(f"Error: the message was not sent: {sent.error}"))
+        return
+    note(one_line(f"Error: {sent.error}"))
+    note(
+        f"It may or may not have reached the task, so do not just send it again. To find out, run "
+        f"`maia-sync sync --task {sent.task_id}` in a moment, then `maia-sync events {sent.task_id} "
+        f"--limit 20`. It is row {sent.id} of the table sent_message."
+    )
+
+
+def _tell_accepted(sent: "SentMessage", *, followed: bool) -> None:
+    tracked = "; the task is tracked from now on" if sent.newly_tracked else ""
+    if not followed:
         say(f"Accepted: message {sent.id} to task {sent.task_id}{tracked}")
         if sent.poll is not None and sent.poll.new:
-            say(f"{sent.poll.new:,} new events stored")
-        failed = sent.poll_error or (sent.poll.error if sent.poll is not None else None)
-        if failed is not None:
-            note(one_line(f"The message was accepted, but polling the task failed: {failed}"))
-        return
-    note(one_line(f"Error: the message was {_BECAME[sent.outcome]}: {sent.error}"))
-    if sent.outcome == "unknown":
-        note(
-            f"It may or may not have reached the task, so do not just send it again. To find out, run "
-            f"`maia-sync sync --task {sent.task_id}` in a moment, then `maia-sync events {sent.task_id} "
-            f"--limit 20`. It is row {sent.id} of the table sent_message."
-        )
-
-
-_BECAME = {"refused": "not sent", "unknown": "sent, but what became of it is unknown"}
+            say(f"{counted(sent.poll.new, 'new event')} stored")
+    failed = sent.poll_error or (sent.poll.error if sent.poll is not None else None)
+    if failed is not None:
+        note(one_line(f"The message was accepted, but polling the task failed: {failed}"))
 
 
 def exit_code_of_sending(sent: "SentMessage") -> int:
@@ -165,6 +180,7 @@ def exit_code_of_sending(sent: "SentMessage") -> int:
         return exit_code_of_signal(sent.interrupted_by)
     if sent.outcome == "accepted":
         return EXIT_OK
-    if sent.error_kind == "CredentialsRefused":
-        return EXIT_CREDENTIALS
-    return EXIT_UPSTREAM if sent.unreachable else EXIT_FAILED
+    if sent.unreachable:
+        return EXIT_UPSTREAM
+    known = {"CredentialsRefused": EXIT_CREDENTIALS, "ConfigError": EXIT_CONFIG}
+    return known.get(sent.error_kind or "", EXIT_FAILED)

@@ -114,7 +114,9 @@ class MaiaClient:
         """Fetch one page of a task's log, of at most `limit` events (None: api.page_size).
 
         Repeats what may pass. What is not answered in time or is too large is asked again with half
-        the limit; `Page.limit` is the one that it came with.
+        the limit; `Page.limit` is the one that it came with. A token for which `limit` remains too
+        much, while a smaller one is refused, counts as refused: either it is, or it takes no other
+        limit, and then only a walk from the log's start gets by with smaller pages.
 
         Raises TaskForbidden, TaskMissing, RequestRefused (400 and other 4xx), TokenRefused,
         RetriesExhausted, or CredentialsRefused.
@@ -135,7 +137,12 @@ class MaiaClient:
                     raise
                 raise failure from refusal
 
-        return await self._persist(attempt)
+        try:
+            return await self._persist(attempt)
+        except RetriesExhausted as error:
+            if page_token is None or not sized.is_stuck:
+                raise
+            raise TokenRefused(f"{error}, and the API takes this page token with no smaller limit") from error
 
     async def post_message(self, task_id: str, message: OutgoingMessage) -> None:
         """Send a message to a task; returns if the API took it in.

@@ -36,6 +36,10 @@ class TooDeep(ValueError):
     """The value is nested deeper than MAX_DEPTH."""
 
 
+class TooMany(ValueError):
+    """A container has more parts than were asked for."""
+
+
 def skip_space(raw: bytes, at: int) -> int:
     """Return the position of the first byte at or after `at` that is no JSON white space."""
     found = _SPACE.match(raw, at)
@@ -63,10 +67,10 @@ def end_of_value(raw: bytes, at: int) -> int:
             return at
 
 
-def items_of(raw: bytes) -> list[bytes]:
-    """Cut an array into the raw slices of its items."""
+def items_of(raw: bytes, *, most: int | None = None) -> list[bytes]:
+    """Cut an array into the raw slices of its items. Raises TooMany if there are more than `most`."""
     items: list[bytes] = []
-    for start, end in _parts(raw, b"[", b"]"):
+    for start, end in _parts(raw, b"[", b"]", most=most):
         items.append(raw[start:end])
     return items
 
@@ -84,7 +88,7 @@ def members_of(raw: bytes) -> list[tuple[bytes, bytes]]:
     return members
 
 
-def _parts(raw: bytes, opening: bytes, closing: bytes) -> list[tuple[int, int]]:
+def _parts(raw: bytes, opening: bytes, closing: bytes, *, most: int | None = None) -> list[tuple[int, int]]:
     """Return where each comma-separated part of one container begins and ends."""
     at = skip_space(raw, 0)
     if raw[at : at + 1] != opening:
@@ -102,6 +106,8 @@ def _parts(raw: bytes, opening: bytes, closing: bytes) -> list[tuple[int, int]]:
                 raise MalformedJson("a colon is missing")
             end = end_of_value(raw, skip_space(raw, colon + 1))
         parts.append((at, end))
+        if most is not None and len(parts) > most:
+            raise TooMany
         at = skip_space(raw, end)
         if raw[at : at + 1] == closing:
             _expect_end(raw, at + 1)

@@ -24,6 +24,11 @@ class ShrinkingLimit:
         self._last_failure: RetryLater | None = None
         self._may_change = True
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the given limit was too much at last, and a smaller one was refused."""
+        return not self._may_change and isinstance(self._last_failure, _TOO_MUCH)
+
     def note_failure(self, failure: RetryLater, *, one_left: bool) -> None:
         """Note what may pass; `one_left`: only one attempt remains, and so asks for the least."""
         self._last_failure = failure

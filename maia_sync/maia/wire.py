@@ -19,7 +19,7 @@ from hashlib import sha256
 import msgspec
 from msgspec import UNSET
 
-from maia_sync.errors import BrokenPage, UsageError
+from maia_sync.errors import BrokenPage, PageTooLarge, UsageError
 from maia_sync.maia.element import (
     KNOWN,
     MAX_GROUP_BYTES,
@@ -29,12 +29,17 @@ from maia_sync.maia.element import (
     make_event,
     read_element,
 )
-from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, items_of, members_of
+from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, TooMany, items_of, members_of
 from maia_sync.maia.timestamp import NOWHERE, read_instant
 from maia_sync.model import Event, OutgoingMessage, Page, Quarantined
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHORTEST_REPEAT = len('"data":1,')
+_MOST_ELEMENTS = 100_000
+"""A hundred times the contract's maximum. Without a bound, a page of `{},{},` takes 75 times its size."""
+_MOST_BRACES = 1_000_000
+_MOST_COMMAS = 1_000_000
+_LONGEST_TOKEN = 64 * 1024
 
 
 class _WireElement(msgspec.Struct, gc=False):
@@ -69,7 +74,7 @@ def decode_page(body: bytes, *, limit: int = 0) -> Page:
         results, next_token = _cut_page(text)
     if results[:1] != b"[":
         raise BrokenPage("the answer has no results array")
-    if next_token is not None and not is_storable(next_token):
+    if next_token is not None and (len(next_token) > _LONGEST_TOKEN or not is_storable(next_token)):
         raise BrokenPage("the answer's page token cannot be stored")
     quarantined: list[Quarantined] = []
     events = _read_all_proven(results)
@@ -117,11 +122,8 @@ def _read_all_proven(results: bytes) -> list[Event] | None:
     The loop runs for every event of every backfill, so what `make_event` does stands here again.
     """
     plain = results.isascii()
-    try:
-        if not plain:
-            results.decode()
-        wires = _decode_elements(results)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    wires = _decode_wires(results, plain=plain)
+    if wires is None:
         return None
     length = 1 + max(len(wires), 1)
     events: list[Event] = []
@@ -165,17 +167,40 @@ def _read_all_proven(results: bytes) -> list[Event] | None:
     return events if length == len(results) else None
 
 
+def _decode_wires(results: bytes, *, plain: bool) -> list[_WireElement] | None:
+    """Take all elements apart, or return None where that cannot be done, or not within bounds."""
+    if len(results) > _MOST_BRACES and results.count(b"{") > _MOST_BRACES:
+        return None
+    try:
+        if not plain:
+            results.decode()
+        wires = _decode_elements(results)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(wires) > _MOST_ELEMENTS:
+        raise _too_many()
+    return wires
+
+
 def _may_be_too_deep(text: str) -> bool:
     return text.count("[") + text.count("{") >= MAX_DEPTH
 
 
+def _too_many() -> PageTooLarge:
+    return PageTooLarge(f"the API's answer holds more than {_MOST_ELEMENTS:,} events")
+
+
 def _cut_results(results: bytes) -> list[bytes]:
+    """Cut the results into elements; where there may be very many, by our own hand, which stops in time."""
+    if results.count(b",") <= _MOST_COMMAS:
+        try:
+            return [bytes(raw) for raw in _decode_raws(results)]
+        except (msgspec.DecodeError, RecursionError):
+            pass
     try:
-        return [bytes(raw) for raw in _decode_raws(results)]
-    except (msgspec.DecodeError, RecursionError):
-        pass
-    try:
-        return items_of(results)
+        return items_of(results, most=_MOST_ELEMENTS)
+    except TooMany as fault:
+        raise _too_many() from fault
     except MalformedJson as fault:
         raise BrokenPage(f"the answer's results cannot be taken apart: {fault}") from fault
 

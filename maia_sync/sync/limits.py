@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Cursor, Page
 
 _CALM_PAGES = 4
-"""So many pages in a row must have come in time before more is asked for."""
+"""So many pages in a row must come in time before more is asked for; after each failure twice as many."""
 
 
 class PageLimits:
@@ -25,6 +25,9 @@ class PageLimits:
         self._most = most
         self._wanted = most
         self._calm = 0
+        self._patience = _CALM_PAGES
+        self._grown = False
+        """A larger limit has been asked for since it was last found too large."""
         self._independent: bool | None = None
         """Whether page tokens mean the same under every limit; None as long as that is not known."""
 
@@ -37,17 +40,20 @@ class PageLimits:
     def note(self, asked: int, page: Page) -> None:
         """Note with which limit a page was asked for, and with which one it came."""
         if page.limit < asked:
-            self._wanted, self._calm = page.limit, 0
+            if self._grown:
+                self._patience *= 2
+            self._wanted, self._calm, self._grown = page.limit, 0, False
             return
         self._calm += 1
-        if self._independent and self._calm >= _CALM_PAGES:
+        if self._independent and self._calm >= self._patience:
+            self._grown = self._wanted < self._most
             self._wanted, self._calm = min(2 * self._wanted, self._most), 0
 
     def larger_to_try(self, cursor: Cursor, page: Page) -> int | None:
         """Return a larger limit with which the page should be asked for once more, if it is time for that."""
         could_grow = page.limit < self._most and page.next_token is not None and page.element_count > 0
         known = self._independent is not None or cursor.page_token is None
-        if not could_grow or known or self._calm < _CALM_PAGES:
+        if not could_grow or known or self._calm < self._patience:
             return None
         self._calm = 0
         return min(2 * page.limit, self._most)
@@ -58,6 +64,7 @@ class PageLimits:
         `larger` is None where upstream refused it. A page that came no larger after all proves nothing.
         """
         if larger is not None and larger.limit <= page.limit:
+            self._patience *= 2
             return False
         self._independent = larger is not None and _begins_with(larger, page)
         return self._independent

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from maia_sync.errors import (
+    DatabaseError,
     GiveUpTask,
     MaiaSyncError,
     NotConnected,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from maia_sync.model import OutgoingMessage, SendOutcome, SentMessage
     from maia_sync.store.database import Database
     from maia_sync.sync.handover import Handover
+
+
+_NOT_KNOWN = "whether the message was taken in is not known"
 
 
 def require_sendable(message: OutgoingMessage) -> None:
@@ -65,7 +69,12 @@ class Sending:
         request = encode_message(message).decode()
         sent: SentMessage = await self._handover.run(partial(self._note, task_id, request), surely=True)
         outcome, error = await self._post(task_id, message, stop)
-        return await self._handover.run(partial(self._complete, sent, outcome, error), surely=True)
+        try:
+            return await self._handover.run(partial(self._complete, sent, outcome, error), surely=True)
+        except MaiaSyncError as failure:
+            raise DatabaseError(
+                f"the outcome of message {sent.id} is {outcome}, but that could not be noted: {failure}"
+            ) from failure
 
     def _note(self, task_id: str, request: str) -> SentMessage:
         with self._database.transaction(durable=True) as tx:
@@ -85,7 +94,7 @@ class Sending:
                 posting.cancel()
                 await asyncio.gather(posting, return_exceptions=True)
         if posting.cancelled():
-            return "unknown", OutcomeUnknown("interrupted before an answer came")
+            return "unknown", OutcomeUnknown(f"{_NOT_KNOWN}: interrupted before an answer came")
         error = posting.exception()
         if error is None:
             return "accepted", None
@@ -93,7 +102,9 @@ class Sending:
             return "refused", error
         if isinstance(error, OutcomeUnknown):
             return "unknown", error
-        return "unknown", OutcomeUnknown(f"an unforeseen {type(error).__name__} came in between")
+        return "unknown", OutcomeUnknown(
+            f"{_NOT_KNOWN}: an unforeseen {type(error).__name__} came in between"
+        )
 
     def _complete(self, sent: SentMessage, outcome: SendOutcome, error: MaiaSyncError | None) -> SentMessage:
         sentence = None if error is None else str(error)

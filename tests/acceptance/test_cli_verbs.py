@@ -76,7 +76,7 @@ def test_init_writes_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> 
 
 
 def test_current_prints_the_revision_alone(folder: CliFolder) -> None:
-    assert folder.ok("db", "current").out == "0001\n"
+    assert folder.ok("db", "current").out == "0002\n"
 
 
 def test_any_spelling_of_a_uuid_names_the_same_task(folder: CliFolder) -> None:

@@ -99,7 +99,7 @@ def test_p8_all_tricks_at_once_cost_bounded_memory_time_and_requests_and_only_th
     print(asked)
     assert asked.pop("empty_pages") <= 150
     assert asked.pop("same_events") <= 1_100
-    assert max(asked.values()) <= 2
+    assert max(asked.values()) <= 4
     assert server.reached_elsewhere == []
 
 

@@ -105,7 +105,7 @@ def test_fewer_requests_are_on_their_way_after_a_busy_answer_and_then_more_again
     after = [number for seconds, number in on_their_way if seconds > 0.01]
     print(before, after)
     assert max(before) == 8
-    assert max(after[:4]) <= 5
+    assert max(after[:4]) <= 6
     assert max(after) >= 7
 
 

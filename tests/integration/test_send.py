@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from logs import TASK, events, task_id, world_of
 
-from maia_sync.errors import UsageError
+from maia_sync.errors import DatabaseError, UsageError
 from maia_sync.sandbox.faults import Fault
 from maia_sync.sandbox.world import SentMessage
 
@@ -227,7 +227,7 @@ def test_an_interruption_while_the_request_is_out_leaves_it_unknown(
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "unknown" in told
+    assert "not known" in told
     assert "hello" not in told
     assert outcomes(quick) == ["unknown"]
 
@@ -247,6 +247,26 @@ def test_on_sqlite_the_row_is_synced_to_disk_before_the_request_leaves(quick: An
     with quick.app.database.transaction() as tx:
         seen.append(tx.connection.exec_driver_sql("PRAGMA synchronous").scalar_one())
     assert seen == [2, 1]  # full, then normal again
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_on_postgresql_the_row_is_synced_to_disk_whatever_the_server_does_as_a_rule(quick: Any) -> None:
+    """The server of these tests has synchronous_commit = off, or whatever the given one has."""
+    with quick.app.database.transaction(durable=True) as tx:
+        assert tx.connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+    usual = quick.copy.one("SHOW synchronous_commit")
+    with quick.app.database.transaction() as tx:
+        assert tx.connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == usual
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_an_outcome_that_cannot_be_noted_is_told_all_the_same(quick: Any) -> None:
+    quick.copy.ask(
+        "CREATE TRIGGER full BEFORE UPDATE ON sent_message BEGIN SELECT RAISE(ABORT, 'no space'); END"
+    )
+    with pytest.raises(DatabaseError, match="outcome of message 1 is accepted, but that could not be noted"):
+        quick.app.send(TASK, "hello")
+    assert outcomes(quick) == ["unknown"]
 
 
 # ---------------------------------------------------------------------------- follow, and use from Python

@@ -32,6 +32,7 @@ VERBS = [
     "verify",
     "status",
     "events",
+    "send",
     "doctor",
     "sandbox",
     "demo",

@@ -248,13 +248,24 @@ def test_an_api_that_refuses_a_smaller_limit_is_asked_with_the_given_one_again(
     assert (limits_asked(upstream), page.limit) == ([300, 150, 300, 300], 300)
 
 
-def test_a_token_refused_under_a_smaller_limit_alone_is_not_taken_for_a_bad_token() -> None:
-    upstream = Upstream(problem(504), problem(400))
-    with pytest.raises(RetriesExhausted):
-        upstream.fetch("page-2", limit=300, retries=1)
+def test_a_token_that_is_refused_under_the_given_limit_too_is_refused() -> None:
     upstream = Upstream(problem(504), problem(400), problem(400))
     with pytest.raises(TokenRefused):
         upstream.fetch("page-2", limit=300)
+
+
+def test_a_token_that_takes_one_limit_only_which_is_too_much_is_given_up_for_the_logs_start() -> None:
+    answers = (504, 400, 502, 504)
+    upstream = Upstream(*map(problem, answers))
+    with pytest.raises(TokenRefused, match="no smaller limit"):
+        upstream.fetch("page-2", limit=300, retries=3)
+    assert limits_asked(upstream) == [300, 150, 300, 300]
+    with pytest.raises(TokenRefused, match="no smaller limit"):
+        Upstream(problem(504), problem(400)).fetch("page-2", limit=300, retries=1)
+    for page_token, last in ((None, 504), ("page-2", 502)):
+        upstream = Upstream(problem(504), problem(400), problem(last))
+        with pytest.raises(RetriesExhausted):
+            upstream.fetch(page_token, limit=300, retries=2)
 
 
 # ---------------------------------------------------------------------------- hostile answers

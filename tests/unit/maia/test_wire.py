@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from hashlib import sha256
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maia_sync.errors import BrokenPage
+from maia_sync.errors import BrokenPage, PageTooLarge
 from maia_sync.maia.element import read_element
 from maia_sync.maia.wire import decode_page
 from maia_sync.model import NO_TIMESTAMP, Event, Page
@@ -239,3 +240,27 @@ def test_no_bytes_at_all_bring_decoding_down(noise: bytes) -> None:
         except BrokenPage:
             continue
         assert page.element_count >= 0
+
+
+@pytest.mark.parametrize("element", [b"{}", b"1", b'{"data":[]}', b'"x"', b"[1,2]"])
+def test_p8_a_page_of_very_many_elements_is_given_up_before_it_fills_the_memory(element: bytes) -> None:
+    body = b'{"results":[' + b",".join([element] * 1_100_000) + b"]}"
+    tracemalloc.start()
+    with pytest.raises(PageTooLarge, match="100,000"):
+        decode_page(body)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40 * len(body)
+
+
+def test_numbers_in_payloads_are_not_counted_as_elements() -> None:
+    vector = b"[" + b",".join([b"0.125"] * 300_000) + b"]"
+    page = decode_page(b'{"results":[' + b",".join([b'{"data":' + vector + b"}"] * 4) + b"]}")
+    assert len(page.events) == 4
+    page = decode_page(b'{"results":[' + b",".join([b'{"data":' + vector + b"}"] * 4) + b",1]}")
+    assert (len(page.events), len(page.quarantined)) == (4, 1)
+
+
+def test_a_token_that_could_never_be_asked_for_is_a_broken_page() -> None:
+    with pytest.raises(BrokenPage, match="token"):
+        decode_page(b'{"results":[],"more":"' + b"t" * 70_000 + b'"}')

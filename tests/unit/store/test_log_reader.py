@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from maia_sync.cli import events_verb, reader
-from maia_sync.store.log_reader import LogReader
+from maia_sync.cli import events_verb
 from maia_sync.clock import ManualClock
-from maia_sync.model import Event, NewRow
+from maia_sync.model import Event, NewRow, TaskLog
+from maia_sync.store import log_reader
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.database import Database
+from maia_sync.store.log_reader import LogReader
 from maia_sync.store.reading import read_task_figures, read_totals
 from maia_sync.store.tasks import upsert_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from maia_sync.store.reading import LogRow
 
 TASK = "0b5c1c9e-8f5e-4d7a-9a59-2f3f0a1b2c3d"
 OTHER = "11111111-2222-4333-8444-555555555555"
@@ -32,7 +35,7 @@ class Log:
     def write(self, *seqs: int, task_id: str = TASK, ties: bool = False) -> None:
         with self.database.transaction() as tx:
             rows = [_row(f"{seq}.{at}" if ties else f"{seq}", seq, tie=at) for at, seq in enumerate(seqs)]
-            insert_new_rows(tx, task_id, rows, None)
+            insert_new_rows(tx, TaskLog(task_id=task_id), rows, None)
 
     def reader(self) -> LogReader:
         self.clock.advance(1)
@@ -61,21 +64,21 @@ def log(database_url: str) -> Iterator[Log]:
     database.close()
 
 
-def data_of(rows: Iterator[reader.LogRow]) -> list[str]:
+def data_of(rows: Iterator[LogRow]) -> list[str]:
     return [(row.data or "").strip('"') for row in rows]
 
 
 def test_a_log_longer_than_a_page_is_read_once_and_in_order(
     log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader, "PAGE_ROWS", 3)
+    monkeypatch.setattr(log_reader, "PAGE_ROWS", 3)
     log.write(5, 1, 3, 9, 7, 2, 8)
     log.write(4, 6, task_id=OTHER)
     assert data_of(log.reader().read_on()) == ["1", "2", "3", "5", "7", "8", "9"]
 
 
 def test_rows_that_share_a_seq_are_each_read_once(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PAGE_ROWS", 2)
+    monkeypatch.setattr(log_reader, "PAGE_ROWS", 2)
     log.write(1, 1, 1, 1, 1, 2, ties=True)
     assert data_of(log.reader().read_on()) == ["1.0", "1.1", "1.2", "1.3", "1.4", "2.5"]
 
@@ -121,7 +124,7 @@ def test_a_log_that_begins_empty_is_followed_too(log: Log) -> None:
 
 
 def test_what_the_follower_remembers_is_bounded(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "MOST_REMEMBERED", 2)
+    monkeypatch.setattr(log_reader, "MOST_REMEMBERED", 2)
     follower = log.reader()
     log.write(1, 2, 3, 4, 5)
     assert len(data_of(follower.read_news())) == 5
