@@ -25,6 +25,11 @@ TIMEOUT = 120
 
 COMPLETE = "integration/test_promises_complete.py"
 CHANGES = "integration/test_promises_changes.py"
+NEWEST = "integration/test_promises_newest_first.py"
+TAILS = "integration/test_promises_tails.py"
+SEND = "integration/test_send.py"
+UPSTREAM = "integration/test_upstream.py"
+MANNERS = "integration/test_manners.py"
 ISOLATED = "integration/test_promises_isolated.py"
 DISCREET = "integration/test_promises_discreet.py"
 KILLS = "acceptance/test_kill_backfill.py"
@@ -77,8 +82,8 @@ MUTANTS = (
         "P1",
         "drops what cannot be stored as an event",
         "sync/page.py",
-        "quarantined = insert_quarantined(tx, lease.task_id, page.quarantined, run_id)",
-        "quarantined = 0",
+        "return insert_quarantined(tx, log.task_id, page.quarantined, run_id)",
+        "return 0",
         f"{COMPLETE}::test_p1_every_odd_event_is_stored_or_quarantined_to_the_letter_and_the_run_goes_on",
     ),
     Mutant(
@@ -177,7 +182,7 @@ MUTANTS = (
         "P3",
         "leaves the mark on a row that is served again",
         "sync/page.py",
-        "    event_store.unmark_vanished(tx, lease.task_id, plan.returned)\n",
+        "    event_store.unmark_vanished(tx, log.task_id, plan.returned)\n",
         "",
         f"{CHANGES}::test_p3_a_vanished_event_that_is_served_again_is_unmarked",
         "sqlite and True",
@@ -234,7 +239,7 @@ MUTANTS = (
         "P6",
         "writes the checkpoint at an idle poll",
         "sync/page.py",
-        "    if moved.checkpoint != position.checkpoint:\n",
+        "    if moved.checkpoint != position.stored:\n",
         "    if moved.checkpoint is not None:\n",
         f"{CHANGES}::test_p6_an_idle_poll_is_one_request_and_writes_no_row_whatever_the_log_has_been_through",
     ),
@@ -242,9 +247,9 @@ MUTANTS = (
         "P6",
         "polls from the log's start",
         "sync/page.py",
-        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    if news",
+        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    return",
         "    cursor = Cursor(page_token=None, compare_seq=0)\n"
-        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    if news",
+        "    checkpoint = msgspec.structs.replace(moved.checkpoint, cursor=cursor)\n    return",
         f"{CHANGES}::test_p3_a_poll_does_not_read_an_early_page_and_so_leaves_its_change_to_the_reconcile",
     ),
     Mutant(
@@ -275,9 +280,9 @@ MUTANTS = (
     Mutant(
         "P7",
         "keeps a token that was refused",
-        "sync/walk.py",
-        "kind=kind, cursor=LOG_START, reconcile=reconcile)",
-        "kind=kind, reconcile=reconcile)",
+        "sync/position.py",
+        "        cursor=LOG_START,\n        reconcile=reconcile,\n        then_reconcile=False,",
+        "        reconcile=reconcile,\n        then_reconcile=False,",
         f"{CHANGES}::test_p2_a_refused_token_leads_to_a_walk_from_the_start_that_makes_no_second_row",
     ),
     Mutant(
@@ -313,6 +318,109 @@ MUTANTS = (
         "setLevel(logging.WARNING)",
         "setLevel(logging.DEBUG)",
         f"{DISCREET}::test_p9_no_secret_is_logged_by_a_run_that_goes_well",
+    ),
+    Mutant(
+        "P1",
+        "lets rows above an open gap end a walk",
+        "sync/gaps.py",
+        "return tuple(gap for gap in others if gap.floor is None or gap.floor > met)",
+        "return ()",
+        f"{NEWEST}::test_p1_rows_above_an_open_gap_never_end_a_walk",
+    ),
+    Mutant(
+        "P1",
+        "lets one known row end a walk",
+        "sync/gaps.py",
+        "_FEWEST_IN_A_ROW = 2",
+        "_FEWEST_IN_A_ROW = 0",
+        "unit/sync/test_gaps.py::test_one_row_alone_or_rows_that_are_no_neighbours_do_not",
+        "test",
+    ),
+    Mutant(
+        "P1",
+        "forgets what an interrupted head walk left out",
+        "sync/page.py",
+        "others = left_open(Gap(cursor=moved.cursor, floor=floor), others)",
+        "others = left_open(Gap(cursor=moved.cursor, floor=floor), others[:0])",
+        f"{NEWEST}::test_p1_what_an_interrupted_head_walk_left_out_is_read_later_whatever_came_meanwhile",
+        "sqlite and 4",
+    ),
+    Mutant(
+        "P1",
+        "reads one end of a log whose order is not sure",
+        "sync/walk.py",
+        "        if position.checkpoint.order_is_sure or position.cursor == LOG_START:\n",
+        "        if position.cursor is not None:\n",
+        f"{NEWEST}::test_the_order_is_undecided_while_no_two_timestamps_differ_and_both_ends_are_read",
+    ),
+    Mutant(
+        "P1",
+        "stores newest-first logs upside down",
+        "store/bulk.py",
+        "                sign * row.seq,",
+        "                row.seq,",
+        f"{NEWEST}::test_newest_first_logs_are_complete_grow_and_cost_one_request_when_idle",
+    ),
+    Mutant(
+        "P1",
+        "asks a token with a larger limit without proof",
+        "sync/limits.py",
+        "        if cursor.page_token is None or cursor.limit is None or self._independent:\n",
+        "        if cursor.page_token is None or cursor.limit is None or self._calm:\n",
+        f"{TAILS}::test_p1_a_limit_that_was_too_much_shrinks_and_grows_back_and_nothing_is_left_out",
+        "sqlite and page-number and oldest-first and free",
+    ),
+    Mutant(
+        "P1",
+        "believes a shorter tail unseen",
+        "sync/tail.py",
+        "        return 0 < known <= len(events) and is_repetition(events[:known], window)",
+        "        return known >= 0",
+        f"{TAILS}::test_p6_tokens_that_depend_on_the_limit_or_refuse_another_one_are_left_alone_and_nothing_is_lost",
+        "sqlite and page-number and free and 900",
+    ),
+    Mutant(
+        "P6",
+        "reads a long quiet tail for ever",
+        "sync/tail.py",
+        "    quiet, elements = min(before + 1, _QUIET_POLLS), page.element_count\n",
+        "    quiet, elements = 0, page.element_count\n",
+        f"{TAILS}::test_p6_after_two_idle_polls_of_a_long_last_page_the_checkpoint_moves_close_to_the_end",
+        "sqlite and 2900",
+    ),
+    Mutant(
+        "P2",
+        "repeats a message that may have been processed",
+        "maia/client.py",
+        "            except RetryLater as error:\n                raise _unknown(error) from error\n",
+        "            except RetryLater:\n                raise\n",
+        f"{SEND}::test_what_may_have_been_processed_reaches_the_server_exactly_once_and_is_unknown",
+        "sqlite and reset",
+    ),
+    Mutant(
+        "P2",
+        "repeats a message after a 502",
+        "maia/client.py",
+        "if isinstance(refusal, RetryLater) and not isinstance(refusal, TooManyRequests):",
+        "if isinstance(refusal, TooManyRequests) and refusal is None:",
+        f"{SEND}::test_what_may_have_been_processed_reaches_the_server_exactly_once_and_is_unknown",
+        "sqlite and 502",
+    ),
+    Mutant(
+        "P5",
+        "notes a message after it was sent",
+        "store/sent.py",
+        '        "outcome": "unknown",',
+        '        "outcome": "refused",',
+        f"{SEND}::test_the_row_is_there_before_the_request_and_stays_unknown_if_the_process_is_killed",
+    ),
+    Mutant(
+        "P7",
+        "never signs in again",
+        "maia/client.py",
+        "if answer.status == 401 and await self._auth.replace(answer.bearer):",
+        "if answer.status == 401 and not answer.bearer:",
+        f"{SEND}::test_a_401_is_answered_once_with_a_fresh_token",
     ),
 )
 
