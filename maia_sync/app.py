@@ -288,14 +288,20 @@ def _user() -> str:
         return f"uid-{os.getuid()}"
 
 
+def _loop_is_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 def run_to_end(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine, also where an event loop is running already: then in a thread of its own.
 
     Ctrl-C there ends it after the pages in hand, like a signal, and is raised again.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _loop_is_running():
         return asyncio.run(main)
     begun: Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]] = Future()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 from datetime import datetime
 from functools import partial
@@ -45,6 +46,7 @@ _LONGEST_BACKOFF = 60.0
 _LONGEST_URL = 65_536
 """httpx takes no longer one."""
 _WHOM = "the API"
+_LARGE_BYTES = 1 << 20
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,7 +129,7 @@ class MaiaClient:
             asked = sized.now
             try:
                 body = await self._get(task_id, page_token, asked, this)
-                return decode_page(body, limit=asked)
+                return await _decoded(body, asked)
             except RetryLater as error:
                 sized.note_failure(error, one_left=this.left == 1)
                 raise
@@ -262,6 +264,13 @@ class MaiaClient:
         """Return how long the API asks us to wait, in seconds within bounds; None if it does not say."""
         text, date = answer.headers.get("Retry-After", ""), answer.headers.get("Date", "")
         return read_retry_after(text, date=date, now=self._clock.now()) if text else None
+
+
+async def _decoded(body: bytes, limit: int) -> Page:
+    """Decode a page; a large one in a thread, for an odd one takes long and other tasks have deadlines."""
+    if len(body) <= _LARGE_BYTES:
+        return decode_page(body, limit=limit)
+    return await asyncio.to_thread(decode_page, body, limit=limit)
 
 
 def _unknown(error: RetryLater) -> OutcomeUnknown:

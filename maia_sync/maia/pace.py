@@ -84,7 +84,7 @@ class Pace:
                 self._round += 1
                 self._successes = 0
                 self._gate.set_limit(max(self._gate.limit // 2, 1))
-        elif status < 500:
+        elif status < 500 and begun_in == self._round:
             self._succeeded()
 
     def _succeeded(self) -> None:

@@ -81,6 +81,8 @@ class SignIn:
         }
         try:
             answer = await self._post(form)
+        except SignInFailed:
+            raise
         except RetryLater as error:
             raise SignInFailed(
                 f"no access token just now: {error}", unconnected=isinstance(error, NotConnected)
