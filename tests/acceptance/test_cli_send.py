@@ -257,15 +257,16 @@ def test_follow_does_not_wait_for_what_was_refused_or_is_unknown(scene: Scene) -
 
 
 def test_ctrl_c_ends_follow_with_130_and_what_came_is_stored(scene: Scene) -> None:
-    with scene.folder.start("send", TASK, WORDS, "--follow", "--quiet", "1h") as process:
-        assert process.stdout is not None
-        assert WORDS in process.stdout.readline()
-        process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=30)
-    assert process.returncode == 130
+    scene.folder.ok("sync")
+    process = scene.folder.start("send", TASK, WORDS, "--follow", "--quiet", "1h")
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert (process.returncode, WORDS in first) == (130, True)
     assert "Traceback" not in told
     assert scene.outcomes == ["accepted"]
-    assert scene.copy.ask("SELECT status FROM sync_run") == [("interrupted",)]
+    assert scene.copy.ask("SELECT status FROM sync_run ORDER BY id") == [("succeeded",), ("interrupted",)]
     assert scene.copy.free_leases() == 0
 
 
