@@ -101,7 +101,10 @@ def turn_seqs(tx: Transaction, task_id: str) -> None:
 
 def read_ends(tx: Transaction, log: TaskLog) -> tuple[int, int] | None:
     """Return the first and the last place of a task's rows, or None if it has none."""
-    statement = select(func.min(_columns.seq), func.max(_columns.seq)).where(_columns.task_id == log.task_id)
+    of_task = _columns.task_id == log.task_id
+    # Each in a query of its own: SQLite answers either from the index's end, but not both at once.
+    ends = (select(end(_columns.seq)).where(of_task).scalar_subquery() for end in (func.min, func.max))
+    statement = select(*ends)
     lowest, highest = tx.connection.execute(statement).one()
     if lowest is None:
         return None

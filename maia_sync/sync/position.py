@@ -176,19 +176,23 @@ def with_order(position: Position, order: LogOrder | None) -> Position:
 
 
 def _as_newest_first(position: Position) -> Position:
-    """Turn what is known of a log's polls into what is open of a newest-first one."""
+    """Turn what is known of a log's polls into what is open of a newest-first one.
+
+    A reconcile becomes a poll as well: what it finds in front of all that is stored would else be
+    taken by the next poll for something behind which nothing is missing.
+    """
     checkpoint = position.checkpoint
-    unread = position.cursor if position.kind != "reconcile" else checkpoint.cursor
-    opened: tuple[Gap, ...] = ()
-    complete = position.kind == "reconcile" and checkpoint.end_reached_at is not None
-    if unread != LOG_START and not complete:
-        opened = (Gap(cursor=unread, floor=None),)
+    at_head = position.cursor == LOG_START
+    unread = checkpoint.cursor if at_head else position.cursor
+    is_open = unread != LOG_START and (not at_head or checkpoint.end_reached_at is None)
+    opened = (Gap(cursor=unread, floor=None),) if is_open else ()
     checkpoint = msgspec.structs.replace(checkpoint, cursor=LOG_START, gaps=opened)
     return msgspec.structs.replace(
         position,
+        kind="both" if position.kind == "reconcile" else position.kind,
         checkpoint=checkpoint,
-        own_gap=bool(opened) and position.kind != "reconcile",
-        floor=_floor(checkpoint, position.ends) if position.cursor == LOG_START else None,
+        own_gap=not at_head,
+        floor=_floor(checkpoint, position.ends) if at_head else None,
     )
 
 

@@ -294,6 +294,22 @@ def test_an_order_configured_later_has_the_log_read_again(stage_for: Staging) ->
     assert (stage.sync_well().new, stage.requests) == (0, 1)
 
 
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_an_order_found_out_by_a_reconcile_that_is_interrupted_leaves_nothing_out(
+    stage_for: Staging, at: int
+) -> None:
+    same = [twin(0, str(number)) for number in range(30)]
+    stage = stage_for(world_of(same, order=NEWEST), api__page_size=10, api__retries=0)
+    stage.sync_well()
+    assert order_of(stage) is None
+    stage.world.logs[TASK].extend(events(45, 1))
+    stage.world.faults.add(Fault(kind="status", status=500, after=at), task_id=TASK)
+    assert stage.sync(full=True).failed == 1
+    assert order_of(stage) == NEWEST
+    stage.sync_well()
+    assert_to_the_letter(stage.copy, TASK, stage.world.logs[TASK].events)
+
+
 def test_an_empty_log_that_begins_to_grow(stage_for: Staging) -> None:
     stage = stage_for(world_of([], order=NEWEST), api__page_size=10)
     for length in (0, 0, 1, 4, 30, 31, 90):
