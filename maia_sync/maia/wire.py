@@ -39,7 +39,7 @@ _MOST_ELEMENTS = 100_000
 """A hundred times the contract's maximum. Without a bound, a page of `{},{},` takes 75 times its size."""
 _MOST_BRACES = 1_000_000
 _MOST_COMMAS = 1_000_000
-_LONGEST_TOKEN = 64 * 1024
+_LONGEST_TOKEN = 1 << 20
 
 
 class _WireElement(msgspec.Struct, gc=False):

@@ -263,4 +263,4 @@ def test_numbers_in_payloads_are_not_counted_as_elements() -> None:
 
 def test_a_token_that_could_never_be_asked_for_is_a_broken_page() -> None:
     with pytest.raises(BrokenPage, match="token"):
-        decode_page(b'{"results":[],"more":"' + b"t" * 70_000 + b'"}')
+        decode_page(b'{"results":[],"more":"' + b"t" * 1_100_000 + b'"}')
