@@ -25,7 +25,7 @@ from maia_sync.maia.connection import ask, make_request, open_http
 from maia_sync.maia.pace import Pace, read_http_date, read_retry_after
 from maia_sync.maia.page_limit import ShrinkingLimit
 from maia_sync.maia.refusal import refusal_of
-from maia_sync.maia.wire import decode_page, encode_message
+from maia_sync.maia.wire import decode_page, encode_message, names_task
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -147,7 +147,7 @@ class MaiaClient:
             raise TokenRefused(f"{error}, and the API takes this page token with no smaller limit") from error
 
     async def post_message(self, task_id: str, message: OutgoingMessage) -> None:
-        """Send a message to a task; returns if the API took it in.
+        """Send a message to a task; returns if the API took it in: 202, or another 2xx that names the task.
 
         Repeats only what was certainly not processed. Raises TaskForbidden, TaskMissing,
         RequestRefused, CredentialsRefused or RetriesExhausted if it certainly was not, UsageError
@@ -164,6 +164,11 @@ class MaiaClient:
             except RetryLater as error:
                 raise _unknown(error) from error
             if 200 <= answer.status < 300:
+                if answer.status != 202 and not names_task(answer.body, task_id):
+                    raise OutcomeUnknown(
+                        f"whether the message was taken in is not known: the answer ({answer.status}) is not"
+                        " the API's; is api.base_url its address?"
+                    )
                 return
             refusal = refusal_of(answer, retry_after=self._retry_after(answer), deed="send to")
             if isinstance(refusal, RetryLater) and not isinstance(refusal, TooManyRequests):

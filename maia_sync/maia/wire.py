@@ -112,6 +112,18 @@ def encode_message(message: OutgoingMessage) -> bytes:
         raise UsageError("the message is not valid text: it holds half a surrogate pair") from None
 
 
+class _SendResponse(msgspec.Struct):
+    taskId: str  # noqa: N815 - the contract's spelling
+
+
+def names_task(body: bytes, task_id: str) -> bool:
+    """Tell whether a body is a SendMessageResponse about this task; a login page with a 200 is not."""
+    try:
+        return msgspec.json.decode(body, type=_SendResponse).taskId.lower() == task_id.lower()
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
 def _read_all_proven(results: bytes) -> list[Event] | None:
     """Read all elements the fast way, or return None if a single byte is unaccounted for.
 

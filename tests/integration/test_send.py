@@ -108,6 +108,8 @@ UNKNOWN = {
     "504": Fault(kind="status", status=504, count=None, method="POST"),
     "stall": Fault(kind="stall", count=None, method="POST", applied=True),
     "reset": Fault(kind="reset", count=None, method="POST"),
+    "login page": Fault(kind="html", count=None, method="POST"),
+    "another's JSON": Fault(kind="not_a_page", count=None, method="POST"),
 }
 
 

@@ -398,7 +398,7 @@ def test_a_refused_message_is_refused(status: int, kind: type[Exception]) -> Non
     assert len(upstream.asked) == 1
 
 
-def test_an_accepting_answer_counts_whatever_its_body_is() -> None:
+def test_a_202_counts_whatever_its_body_is_and_another_2xx_if_it_names_the_task() -> None:
     class Breaking(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             yield b"{"
@@ -406,11 +406,20 @@ def test_an_accepting_answer_counts_whatever_its_body_is() -> None:
 
     for answer in (
         httpx.Response(202, stream=Breaking()),
-        httpx.Response(200, content=b"<html>"),
-        httpx.Response(204),
+        httpx.Response(200, json={"taskId": TASK.upper()}),
         httpx.Response(202, stream=httpx.ByteStream(b"x"), headers={"Content-Encoding": "zstd"}),
     ):
         Upstream(answer).post(HELLO)
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>Please sign in</html>", b"", b"{}", b'{"taskId":"another"}', b"[" * 5000]
+)
+def test_a_200_that_is_not_the_apis_leaves_the_outcome_unknown(body: bytes) -> None:
+    upstream = Upstream(httpx.Response(200, content=body))
+    with pytest.raises(OutcomeUnknown, match="base_url"):
+        upstream.post(HELLO)
+    assert len(upstream.asked) == 1
 
 
 def test_a_message_that_the_contract_cannot_carry_is_refused_before_it_leaves() -> None:
