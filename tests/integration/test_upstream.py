@@ -152,7 +152,8 @@ def test_a_page_that_times_out_is_asked_for_in_smaller_ones_whatever_tokens_mean
     stage_for: Staging, order: str, style: str, fixed: str, how: str, when: str
 ) -> None:
     world = world_of(events(600), order=order, token_style=style, fixed_limit=fixed, slow_how=how)
-    stage = stage_for(world, api__page_size=200, api__timeout=0.15, api__retries=2)
+    timeout = 0.25 if how == "stall" else 30
+    stage = stage_for(world, api__page_size=200, api__timeout=timeout, api__retries=2)
     if when == "from the start":
         world.slow_above = 30
     else:
