@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from maia_sync.settings import POSTGRESQL, SQLITE, Secret
+from maia_sync.settings import POSTGRESQL, SQLITE, Cron, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +25,19 @@ _TEN_YEARS = 3650 * 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
+_CRON_END = "[0-9]{1,2}|[a-z]{3}"
+_CRON_RANGE = re.compile(
+    rf"(?:\*|(?P<first>{_CRON_END})(?:-(?P<last>{_CRON_END}))?)(?:/(?P<step>[0-9]{{1,2}}))?"
+)
+_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
+_CRON_FIELDS: Final[list[tuple[int, int, tuple[str, ...]]]] = [
+    (0, 59, ()),
+    (0, 23, ()),
+    (1, 31, ()),
+    (1, 12, _MONTHS),
+    (0, 7, _WEEKDAYS),
+]
 _BIND = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -112,6 +125,62 @@ def _duration(shortest: str | None = None) -> Kind:
     return Kind(
         f'a duration {bound}, such as "500ms", "30s", "15m", "2h", "7d" or a number of seconds', check
     )
+
+
+def _rhythm() -> Kind:
+    """Take a duration, or five fields of cron in one text."""
+    duration = _duration()
+
+    def check(value: object) -> object:
+        fields = value.split() if isinstance(value, str) else []
+        return _cron(fields) if len(fields) == len(_CRON_FIELDS) else duration.check(value)
+
+    return Kind(
+        f'{duration.expected}; or points in time (UTC) as cron has them, such as "0 3 * * sun"', check
+    )
+
+
+def _cron(fields: list[str]) -> Cron:
+    """Check what no scheduler would take, or would take for something else than cron does.
+
+    Weekdays become names: cron counts them from Sunday (0 or 7), others from Monday.
+    """
+    for field, (low, high, names) in zip(fields, _CRON_FIELDS, strict=True):
+        for part in field.lower().split(","):
+            if not _is_cron_range(part, low, high, names):
+                raise RefusedError
+    minute, hour, day, month, weekday = (field.lower() for field in fields)
+    if day != "*" and weekday != "*":
+        raise RefusedError(
+            "days of the month or weekdays, and * for the other, as the two together are ambiguous"
+        )
+    weekday = ",".join(_named_weekdays(part) for part in weekday.split(","))
+    return Cron(minute=minute, hour=hour, day=day, month=month, weekday=weekday)
+
+
+def _is_cron_range(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
+    match = _CRON_RANGE.fullmatch(part)
+    if match is None or match["step"] == "0":
+        return False
+    if match["first"] is None:
+        return True
+    if match["step"] is not None and match["last"] is None:
+        return False
+    ends = [end for end in (match["first"], match["last"]) if end is not None]
+    numbers = [names.index(end) + low if end in names else int(end) if end.isdigit() else -1 for end in ends]
+    return all(low <= number <= high for number in numbers) and numbers == sorted(numbers)
+
+
+def _named_weekdays(part: str) -> str:
+    """Write a range of weekdays as a list of names, so that it may run over the end of a week."""
+    if part.startswith("*/"):
+        part = f"0-6/{part[2:]}"
+    if part == "*":
+        return part
+    days, _, step = part.partition("/")
+    first, _, last = days.partition("-")
+    low, high = (_WEEKDAYS.index(end) if end in _WEEKDAYS else int(end) for end in (first, last or first))
+    return ",".join(_WEEKDAYS[day % 7] for day in range(low, high + 1, int(step or 1)))
 
 
 def _flag() -> Kind:
@@ -315,15 +384,19 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         ),
         "password_file": _PATH,
         "synchronous": _choice("normal", "full"),
+        "patience": _duration(),
     },
     "schedule": {
-        "poll": _duration(),
+        "poll": _rhythm(),
         "min_interval": _duration(),
         "max_interval": _duration(),
-        "reconcile": _duration(),
+        "reconcile": _rhythm(),
+        "turn_pages": _whole_number(1, 1_000_000),
+        "max_lag": _duration(),
         "tasks_file": _PATH,
         "discovery_command": _COMMAND,
-        "discovery": _duration(),
+        "discovery": _rhythm(),
+        "discovery_timeout": _duration(),
         "worker": Kind("a name, as text", _text),
         "heartbeat_url": Kind("an http:// or https:// address", _heartbeat, hidden=True),
         "lease": _duration("5s"),

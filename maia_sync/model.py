@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -17,6 +17,11 @@ NO_TIMESTAMP = -(2**63)
 
 WalkKind = Literal["poll", "reconcile", "both"]
 TaskStatus = Literal["active", "paused", "forbidden", "missing", "untracked"]
+WALKED_STATUSES: tuple[TaskStatus, ...] = ("active", "forbidden", "missing")
+"""The tasks that are polled; those that upstream withholds less often."""
+PausedBy = Literal["hand", "source"]
+"""Who paused a task: a person, or the source that no longer lists it."""
+TaskSource = Literal["tasks_file", "discovery_command"]
 LogOrder = Literal["oldest-first", "newest-first", "newest-first?"]
 """How a log is served; the question mark says that too little was seen of it to rely on that."""
 EventKey: TypeAlias = tuple[str, int]
@@ -166,12 +171,55 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
         return self.log_order in ("oldest-first", "newest-first")
 
 
+class PollState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the next poll of a task is planned from: how its polls have gone so far."""
+
+    status: TaskStatus
+    poll_interval: float = 0.0
+    """Seconds; 0 while it has not been polled since it was tracked, resumed or sent to."""
+    failures: int = 0
+    """Walks that failed, one after another."""
+    times_missing: int = 0
+    """404s since the last walk that succeeded."""
+    next_poll_at: datetime | None = None
+    """When it was due, as this worker found it."""
+
+
+WalkOutcome = Literal["news", "quiet", "failed", "missing", "forbidden"]
+"""How a walk ended: `missing` after a 404, `forbidden` after a 403, `failed` for any other reason."""
+
+
+class NextPoll(msgspec.Struct, frozen=True, kw_only=True):
+    """When a task is polled next, and what is known of it then."""
+
+    status: TaskStatus
+    wait: float
+    """Seconds from now."""
+    poll_interval: float
+    failures: int
+    times_missing: int
+
+
+class PollPlanner(Protocol):
+    """Decides when a task is polled again; handed to a run, so that it need not know the rules."""
+
+    def after_walk(self, state: PollState, outcome: WalkOutcome) -> NextPoll:
+        """Return when a task in this state is polled next after a walk that ended like this."""
+        ...
+
+    def until_reconcile(self) -> float:
+        """Return in how many seconds a task that has just been reconciled is so again."""
+        ...
+
+
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
     """A worker's temporary right to walk a task."""
 
     task_id: str
     owner: str
     epoch: int
+    state: PollState = PollState(status="active")
+    """The task as the lease's owner found it."""
 
 
 class Task(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,6 +238,11 @@ class Task(msgspec.Struct, frozen=True, kw_only=True):
     lease_owner: str | None
     lease_expires_at: datetime | None
     lease_epoch: int
+    poll_interval: float = 0.0
+    times_missing: int = 0
+    next_reconcile_at: datetime | None = None
+    lease_acquired_at: datetime | None = None
+    paused_by: PausedBy | None = None
 
 
 class PageApplied(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +257,8 @@ class PageApplied(msgspec.Struct, frozen=True, kw_only=True):
     vanished: int
     size_bytes: int
     end_reached: bool
+    commit_seconds: float = 0.0
+    """How long the page's transaction took."""
 
 
 class WalkReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -224,6 +279,10 @@ class WalkReport(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None = None
     error_kind: str | None = None
     """The error's class name, for scripts."""
+    lease_lost: bool = False
+    """Another worker took the task while this one was paused or cut off: its page was not written."""
+    gave_way: bool = False
+    """There is more to read, but other tasks go first."""
 
 
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -322,7 +381,24 @@ class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
     interrupted_by: int | None = None
 
 
-Observation: TypeAlias = RunStarted | PageApplied | WalkReport | RunReport
+class RequestMade(msgspec.Struct, frozen=True, kw_only=True):
+    """One request to the API has ended."""
+
+    method: Literal["GET", "POST"]
+    status: int | None
+    """None: no answer came."""
+    seconds: float
+
+
+class Waited(msgspec.Struct, frozen=True, kw_only=True):
+    """A wait before a request is repeated begins."""
+
+    seconds: float
+    cause: str
+    """The class name of the error that makes it wait."""
+
+
+Observation: TypeAlias = RunStarted | PageApplied | WalkReport | RunReport | RequestMade | Waited
 """What the core tells; one frozen record at a time."""
 Observer: TypeAlias = Callable[[Observation], None]
 

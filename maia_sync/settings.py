@@ -140,6 +140,7 @@ class DatabaseSettings(_Section, frozen=True, kw_only=True):
     url: str = "sqlite:///maia_sync.db"
     password_file: Path | None = None
     synchronous: Literal["normal", "full"] = "normal"
+    patience: float = 60.0
 
     def __post_init__(self) -> None:
         for short in ("postgres://", "postgresql://"):
@@ -197,16 +198,36 @@ class DatabaseSettings(_Section, frozen=True, kw_only=True):
         return {"url": self.redacted_url}
 
 
+class Cron(msgspec.Struct, frozen=True, kw_only=True):
+    """Points in time as cron writes them, in UTC: five fields, weekdays by name (mon to sun)."""
+
+    minute: str
+    hour: str
+    day: str
+    month: str
+    weekday: str
+
+    def __str__(self) -> str:
+        return f"{self.minute} {self.hour} {self.day} {self.month} {self.weekday}"
+
+
+Rhythm: TypeAlias = float | Cron
+"""How often something is done: every so many seconds, or at points in time."""
+
+
 class ScheduleSettings(_Section, frozen=True, kw_only=True):
     """When tasks are polled, by whom, and where they come from."""
 
-    poll: float = 30.0
+    poll: Rhythm = 30.0
     min_interval: float = 10.0
     max_interval: float = 900.0
-    reconcile: float = 604_800.0
+    reconcile: Rhythm = 604_800.0
+    turn_pages: int = 50
+    max_lag: float = 1800.0
     tasks_file: Path | None = None
     discovery_command: tuple[str, ...] | None = None
-    discovery: float = 300.0
+    discovery: Rhythm = 300.0
+    discovery_timeout: float = 60.0
     worker: str | None = None
     heartbeat_url: Secret | None = None
     """Whoever knows such an address can feign our heartbeat, hence a secret."""

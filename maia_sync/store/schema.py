@@ -16,11 +16,13 @@ from sqlalchemy import (
     Column,
     DateTime,
     Dialect,
+    Float,
     Identity,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     Text,
@@ -29,9 +31,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-HEAD = "0002"
+HEAD = "0003"
 """The newest migration; a test holds it against migrations/versions."""
-KNOWN_REVISIONS = ("0001", "0002")
+KNOWN_REVISIONS = ("0001", "0002", "0003")
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -99,7 +101,31 @@ task = Table(
     Column("lease_owner", Text),
     Column("lease_expires_at", UtcTimestamp),
     Column("lease_epoch", BigInteger, nullable=False, server_default="0"),
+    Column("poll_interval", Float, nullable=False, server_default="0"),
+    Column("times_missing", Integer, nullable=False, server_default="0"),
+    Column("next_reconcile_at", UtcTimestamp),
+    Column("lease_acquired_at", UtcTimestamp),
+    Column("paused_by", String(16)),
+    Index("ix_task_status_last_polled_at_tracked_at", "status", "last_polled_at", "tracked_at"),
 )
+# Partial: what is not due, held or failing costs nothing in them.
+for _column in (task.c.next_poll_at, task.c.next_reconcile_at, task.c.lease_owner, task.c.last_error_at):
+    Index(
+        f"ix_task_{_column.name}",
+        _column,
+        sqlite_where=_column.is_not(None),
+        postgresql_where=_column.is_not(None),
+    )
+
+task_source = Table(
+    "task_source",
+    metadata,
+    Column("source", String(32), nullable=False, primary_key=True),
+    Column("task_id", _task_id(), nullable=False, primary_key=True),
+    PrimaryKeyConstraint("task_id", "source"),
+    Index("ix_task_source_source_task_id", "source", "task_id"),
+)
+"""Which source (`tasks_file`, `discovery_command`) lists a task; a task may be in several, or in none."""
 
 task_event = Table(
     "task_event",

@@ -170,7 +170,8 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "database.url": "postgresql://u@h/d", "database.password_file": "pw",
         "database.synchronous": "full",
         "schedule.poll": "1s", "schedule.min_interval": "2s", "schedule.max_interval": "3s",
-        "schedule.reconcile": "1d",
+        "schedule.reconcile": "1d", "schedule.turn_pages": "7", "schedule.max_lag": "6m",
+        "schedule.discovery_timeout": "8s", "database.patience": "9s",
         "schedule.tasks_file": "t.txt", "schedule.discovery_command": "list --all",
         "schedule.discovery": "4s",
         "schedule.worker": "w", "schedule.heartbeat_url": "http://hb.example/x?y=1",
@@ -192,10 +193,11 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         audience="https://z.example",
     )
     assert settings.database == DatabaseSettings(
-        url="postgresql+psycopg://u@h/d", password_file=Path("pw"), synchronous="full"
+        url="postgresql+psycopg://u@h/d", password_file=Path("pw"), synchronous="full", patience=9.0
     )
     assert settings.schedule == ScheduleSettings(
         poll=1.0, min_interval=2.0, max_interval=3.0, reconcile=86400.0, tasks_file=Path("t.txt"),
+        turn_pages=7, max_lag=360.0, discovery_timeout=8.0,
         discovery_command=("list", "--all"), discovery=4.0, worker="w",
         heartbeat_url=Secret("http://hb.example/x?y=1"), lease=5.0,
     )  # fmt: skip

@@ -61,6 +61,35 @@ def test_a_duration_is_seconds(file: Path, text: str, seconds: float) -> None:
     assert load_settings(written(file, f'[schedule]\npoll = "{text}"'), {}).schedule.poll == seconds
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("*/5 * * * *", "*/5 * * * *"), ("0 3 * * sun", "0 3 * * sun"), ("0 3 * * 0", "0 3 * * sun"),
+        ("0 3 * * 7", "0 3 * * sun"), ("0 3 * * 1-5", "0 3 * * mon,tue,wed,thu,fri"),
+        ("0 3 * * 5-7", "0 3 * * fri,sat,sun"), ("0 3 * * */2", "0 3 * * sun,tue,thu,sat"),
+        ("0,30 8-18/2 * JAN-mar *", "0,30 8-18/2 * jan-mar *"), ("5 4 1,15 * *", "5 4 1,15 * *"),
+        ("0 3 * * MON,3", "0 3 * * mon,wed"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["poll", "reconcile", "discovery"])
+def test_a_rhythm_can_be_points_in_time_as_cron_has_them(key: str, text: str, meant: str) -> None:
+    settings = from_env(**{f"SCHEDULE__{key.upper()}": text})
+    assert str(getattr(settings.schedule, key)) == meant
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *", "* * * * 8", "* * * * foo", "5-1 * * * *",
+        "*/0 * * * *", "5/2 * * * *", "* * * *", "* * * * * *", "1 2 3 4 5", "a * * * *", "@daily",
+        "- * * * *", "0 3 L * *", "0 3 * * mon#2", "",
+    ],
+)  # fmt: skip
+def test_no_other_points_in_time_are_accepted(file: Path, text: str) -> None:
+    (told,) = problems(path=written(file, f'[schedule]\nreconcile = "{text}"'))
+    assert told.startswith(f"{file}: schedule.reconcile: expected ")
+
+
 @pytest.mark.parametrize("literal", ["30", "30.0", "3e1"])
 def test_a_duration_can_be_a_number_of_seconds(file: Path, literal: str) -> None:
     assert load_settings(written(file, f"[schedule]\npoll = {literal}"), {}).schedule.poll == 30.0
