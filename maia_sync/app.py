@@ -23,12 +23,14 @@ from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.model import OutgoingMessage
+from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
 from maia_sync.store.log_reader import LogReader
 from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import read_task_ids, read_tasks, upsert_tasks
 from maia_sync.sync.follow import Watch
 from maia_sync.sync.handover import ThreadHandover
+from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
 from maia_sync.sync.send import Sending, require_sendable
 from maia_sync.sync.verify import Verification
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from maia_sync.maia.auth import BearerAuth
     from maia_sync.maia.client import Probe
     from maia_sync.model import Observer, RunReport, SentMessage, VerifyReport
-    from maia_sync.settings import Settings
+    from maia_sync.settings import ScheduleSettings, Settings
     from maia_sync.store.reading import LogRow
 
 T = TypeVar("T")
@@ -62,6 +64,7 @@ class App:
         name = settings.schedule.worker or socket.gethostname()
         self.worker = f"{name}:{os.getpid()}:{secrets.token_hex(4)}"
         """This process's name on leases: unique per start."""
+        self.planner = _planner(settings.schedule)
 
     def __enter__(self) -> Self:
         return self
@@ -188,6 +191,12 @@ class App:
         full: bool = False,
         watch: Watch | None = None,
     ) -> Run:
+        heartbeat = Heartbeat(
+            database=self.database,
+            handover=handover,
+            clock=self.clock,
+            lease_seconds=self.settings.schedule.lease,
+        )
         return Run(
             settings=self.settings,
             client=client,
@@ -196,6 +205,8 @@ class App:
             worker=self.worker,
             task_ids=task_ids,
             full=full,
+            planner=self.planner,
+            heartbeat=heartbeat,
             observers=observers if watch is None else [watch, *observers],
             watched=None if watch is None else watch.task_ids(),
         )
@@ -263,6 +274,16 @@ class App:
             return await verification.run(named, stop)
 
         return run_to_end(self._connected(auth, work))
+
+
+def _planner(schedule: ScheduleSettings) -> AdaptivePolling:
+    reconcile = schedule.reconcile
+    return AdaptivePolling(
+        min_interval=schedule.min_interval,
+        max_interval=schedule.max_interval,
+        reconcile=reconcile if isinstance(reconcile, float) else None,
+        random=Random(),  # noqa: S311 - jitter
+    )
 
 
 async def _polled(sent: SentMessage, run: Run, stop: asyncio.Future[int]) -> SentMessage:

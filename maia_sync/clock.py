@@ -23,6 +23,10 @@ class Clock(Protocol):
         """Wait without blocking the event loop."""
         ...
 
+    async def idle(self, seconds: float) -> None:
+        """Let so much time pass in the background: a manual clock is moved by others meanwhile."""
+        ...
+
     def pause(self, seconds: float) -> None:
         """Wait in a plain thread."""
         ...
@@ -43,6 +47,10 @@ class SystemClock:
         """Wait without blocking the event loop."""
         await asyncio.sleep(seconds)
 
+    async def idle(self, seconds: float) -> None:
+        """Wait without blocking the event loop."""
+        await asyncio.sleep(seconds)
+
     def pause(self, seconds: float) -> None:
         """Wait in a plain thread."""
         time.sleep(seconds)
@@ -55,6 +63,7 @@ class ManualClock:
         self._now = start
         self._monotonic = 0.0
         self.slept: list[float] = []
+        self._idle: list[tuple[float, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
         """Return the wall time, aware, in UTC."""
@@ -69,6 +78,12 @@ class ManualClock:
         self.pause(seconds)
         await asyncio.sleep(0)
 
+    async def idle(self, seconds: float) -> None:
+        """Wait until others have advanced it so far."""
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._idle.append((self._monotonic + seconds, woken))
+        await woken
+
     def pause(self, seconds: float) -> None:
         """Advance at once."""
         self.slept.append(seconds)
@@ -78,7 +93,17 @@ class ManualClock:
         """Move wall and monotonic time forward together."""
         self._now += timedelta(seconds=seconds)
         self._monotonic += seconds
+        woken = [each for each in self._idle if each[0] <= self._monotonic]
+        self._idle = [each for each in self._idle if each[0] > self._monotonic]
+        for _, idle in woken:
+            if not idle.done():
+                idle.get_loop().call_soon_threadsafe(_wake, idle)
 
     def jump(self, seconds: float) -> None:
         """Move only the wall time, in either direction, as a corrected clock does."""
         self._now += timedelta(seconds=seconds)
+
+
+def _wake(idle: asyncio.Future[None]) -> None:
+    if not idle.done():
+        idle.set_result(None)

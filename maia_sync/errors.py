@@ -27,7 +27,9 @@ The tree is branched by the caller's next step, not by the place where the error
     │   ├── ConfigError                exit 3   every problem at once
     │   ├── CredentialsRefused         exit 4   401
     │   ├── DatabaseError              exit 5
-    │   │   ├── DatabaseUnreachable
+    │   │   ├── DatabaseUnreachable             no connection is to be had; may pass by itself
+    │   │   │   └── DatabaseLost                a transaction was cut off: it may be done again, whole
+    │   │   ├── DatabaseFull                    no room is left on its disk
     │   │   ├── DatabaseNotMigrated
     │   │   └── DatabaseTooNew
     │   └── UpstreamUnreachable        exit 6   no task got an answer, or so many in a row failed
@@ -185,7 +187,24 @@ class DatabaseError(OperatorMustAct):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """No connection, a refused one, or one that broke and did not come back."""
+    """No connection, a refused one, or a file that cannot be opened, read or written; it may pass by itself."""
+
+
+class DatabaseLost(DatabaseUnreachable):
+    """A transaction was cut off by something that may pass by itself: the whole of it may be done again.
+
+    The server stopped, failed over, closed the connection or takes no changes just now; it gave the
+    transaction up (a deadlock, a timeout); or another process has kept SQLite's file locked.
+    """
+
+    def __init__(self, message: str, *, commit_unknown: bool = False) -> None:
+        super().__init__(message)
+        self.commit_unknown = commit_unknown
+        """Whether COMMIT had been sent and nobody knows what became of it; otherwise nothing was written."""
+
+
+class DatabaseFull(DatabaseError):
+    """No room is left on the disk where the database lies; what was being written has been rolled back."""
 
 
 class DatabaseNotMigrated(DatabaseError):

@@ -285,11 +285,15 @@ class WalkReport(msgspec.Struct, frozen=True, kw_only=True):
     """There is more to read, but other tasks go first."""
 
 
+RunKind = Literal["sync", "full", "poll", "reconcile"]
+"""`sync` and `full` are started by a person or a script, `poll` and `reconcile` by the daemon."""
+
+
 class RunReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one run over tasks came to."""
 
     run_id: int
-    kind: Literal["sync", "full"]
+    kind: RunKind
     started_at: datetime
     ended_at: datetime
     status: Literal["succeeded", "failed", "interrupted"]
@@ -346,8 +350,9 @@ class RunStarted(msgspec.Struct, frozen=True, kw_only=True):
     """A run begins; told to the observers before its first walk."""
 
     run_id: int
-    kind: Literal["sync", "full", "verify"]
+    kind: RunKind | Literal["verify"]
     tasks: int
+    """How many there are; 0 where nobody knows."""
 
 
 DifferenceKind = Literal["not stored", "stored otherwise", "marked vanished", "not served", "not quarantined"]

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from maia_sync.errors import UsageError
+from maia_sync.service.task_list import fault_of_label, parse_task_list, read_task_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from maia_sync.service.task_list import NamedTask
+
 _LONGEST_SHOWN = 60
-_DIGITS = "[0-9A-Fa-f]"
-_PLAIN = f"{_DIGITS}{{8}}(?:-{_DIGITS}{{4}}){{3}}-{_DIGITS}{{12}}"
-_UUID = re.compile(rf"{_PLAIN}|{_DIGITS}{{32}}|\{{{_PLAIN}\}}|urn:uuid:{_PLAIN}", re.ASCII)
-
-
-class NamedTask(NamedTuple):
-    """A task id, and the label that stood beside it."""
-
-    task_id: str
-    label: str | None
 
 
 def parse_task_id(text: str) -> str:
@@ -31,9 +22,10 @@ def parse_task_id(text: str) -> str:
 
     Raises UsageError, which names the text.
     """
-    if _UUID.fullmatch(text.strip()) is None:
+    task_id = read_task_id(text)
+    if task_id is None:
         raise UsageError(f"{shown(text)} is not a task id: expected a UUID")
-    return str(UUID(text.strip()))
+    return task_id
 
 
 def parse_task_ids(texts: Iterable[str]) -> list[str]:
@@ -43,36 +35,25 @@ def parse_task_ids(texts: Iterable[str]) -> list[str]:
 
 def check_label(label: str) -> str:
     """Return the label if a database can keep it. Raises UsageError."""
-    try:
-        label.encode()
-    except UnicodeEncodeError:
-        raise UsageError("the label is not readable text (UTF-8)") from None
-    if "\0" in label:
-        raise UsageError("the label holds a NUL character, which no database keeps")
+    fault = fault_of_label(label)
+    if fault is not None:
+        raise UsageError(fault)
     return label
 
 
-def parse_task_file(content: bytes, name: str) -> list[NamedTask]:
-    """Return the tasks of a file: `ID` or `ID label` a line; blank lines and # comments are skipped.
+def parse_task_file(content: bytes, name: str) -> Sequence[NamedTask]:
+    """Return the tasks that a file names (see service/task_list.py).
 
     Raises UsageError, which names the first bad line.
     """
-    tasks = []
-    for number, raw in enumerate(content.removeprefix(b"\xef\xbb\xbf").splitlines(), start=1):
-        try:
-            line = raw.decode().strip()
-            if line and not line.startswith("#"):
-                task_id, _, label = line.replace("\t", " ").partition(" ")
-                label = check_label(label.strip())
-                tasks.append(NamedTask(parse_task_id(task_id), label or None))
-        except UnicodeDecodeError:
-            raise UsageError(f"{name}, line {number}: expected UTF-8 text") from None
-        except UsageError as error:
-            raise UsageError(f"{name}, line {number}: {error}") from None
-    return tasks
+    listed = parse_task_list(content)
+    if listed.bad_lines:
+        line = listed.bad_lines[0]
+        raise UsageError(f"{name}, line {line.number}: {line.expected}; found {shown(line.found)}")
+    return listed.tasks
 
 
-def read_task_file(path: str) -> list[NamedTask]:
+def read_task_file(path: str) -> Sequence[NamedTask]:
     """Return the tasks of a file, or of standard input for "-". Raises UsageError."""
     if path == "-":
         return parse_task_file(sys.stdin.buffer.read(), "standard input")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from copy import copy
 from datetime import datetime
 from functools import partial
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, Self, TypeVar
 
 import msgspec
 
@@ -26,9 +27,10 @@ from maia_sync.maia.pace import Pace, read_http_date, read_retry_after
 from maia_sync.maia.page_limit import ShrinkingLimit
 from maia_sync.maia.refusal import refusal_of
 from maia_sync.maia.wire import decode_page, encode_message, names_task
+from maia_sync.model import RequestMade, Waited
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from random import Random
 
     import httpx
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
     from maia_sync.maia.auth import BearerAuth
     from maia_sync.maia.connection import Answer
-    from maia_sync.model import OutgoingMessage, Page
+    from maia_sync.model import Observation, Observer, OutgoingMessage, Page
     from maia_sync.settings import ApiSettings
 
 T = TypeVar("T")
@@ -79,8 +81,10 @@ class MaiaClient:
         clock: Clock,
         random: Random,
         transport: httpx.AsyncBaseTransport | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self._settings = settings
+        self._observers = observers
         self._auth = auth
         self._clock = clock
         self._random = random
@@ -102,6 +106,12 @@ class MaiaClient:
             auth=auth,
             transport=transport,
         )
+
+    def for_a_run(self) -> MaiaClient:
+        """Return the same client, keeping the same pace, with counts of its own from zero."""
+        twin = copy(self)
+        twin.requests = twin.answers = 0
+        return twin
 
     async def __aenter__(self) -> Self:
         return self
@@ -195,7 +205,9 @@ class MaiaClient:
             except RetryLater as error:
                 if not this.left:
                     raise RetriesExhausted(f"{error} (asked {repeated + 1} times)") from error
-                await self._pace.rest(max(this.backoff, error.retry_after or 0.0))
+                wait = max(this.backoff, error.retry_after or 0.0)
+                self._tell(Waited(seconds=wait, cause=type(error).__name__))
+                await self._pace.rest(wait)
         raise AssertionError  # pragma: no cover - range() is never empty
 
     def _backoff(self, repeated: int) -> float:
@@ -255,15 +267,31 @@ class MaiaClient:
         await self._auth.ready()
         async with self._pace.turn() as begun_in:
             await self._auth.ready()
-            self.requests += 1
-            deadline = self._settings.page_deadline
-            answer = await ask(self._http, request, whom=_WHOM, deadline=deadline, whole=whole)
+            answer = await self._ask_now(request, whole)
             asked_for = self._retry_after(answer)
             pause = this.backoff if asked_for is None else asked_for
             self._pace.note_answer(answer.status, begun_in=begun_in, pause=pause)
         if answer.status < 500 and answer.status != 429:
             self.answers += 1
         return answer
+
+    async def _ask_now(self, request: httpx.Request, whole: int | None) -> Answer:
+        self.requests += 1
+        method: Literal["GET", "POST"] = "POST" if request.method == "POST" else "GET"
+        status, began = None, self._clock.monotonic()
+        try:
+            deadline = self._settings.page_deadline
+            answer = await ask(self._http, request, whom=_WHOM, deadline=deadline, whole=whole)
+            status = answer.status
+        finally:
+            if self._observers:
+                seconds = self._clock.monotonic() - began
+                self._tell(RequestMade(method=method, status=status, seconds=seconds))
+        return answer
+
+    def _tell(self, observation: Observation) -> None:
+        for observer in self._observers:
+            observer(observation)
 
     def _retry_after(self, answer: Answer) -> float | None:
         """Return how long the API asks us to wait, in seconds within bounds; None if it does not say."""

@@ -6,37 +6,53 @@ never commit. SQLAlchemy's and the drivers' errors become ours here and nowhere 
 
 from __future__ import annotations
 
+import shutil
 from contextlib import contextmanager
+from datetime import UTC
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError, SQLAlchemyError
-from sqlalchemy.pool import QueuePool
+from sqlalchemy import make_url, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from maia_sync.errors import (
     Bug,
     DatabaseError,
+    DatabaseFull,
+    DatabaseLost,
     DatabaseNotMigrated,
     DatabaseTooNew,
     DatabaseUnreachable,
     KeysTaken,
+    MaiaSyncError,
 )
+from maia_sync.store.engine import DURABLE, WRITE, make_engine
 from maia_sync.store.schema import HEAD, KNOWN_REVISIONS
+from maia_sync.store.trouble import Trouble, ends_session, reason_of, trouble_of
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
     from datetime import datetime
 
+    from sqlalchemy import Connection, RootTransaction
+
     from maia_sync.clock import Clock
 
-BUSY_TIMEOUT_MS = 60_000
-_INSUFFICIENT_PRIVILEGE = "42501"
-_UNIQUE_VIOLATION = "23505"
-_WRITE = "maia_sync_write"
-_DURABLE = "maia_sync_durable"
+BUSY_TIMEOUT = 60.0
+_ROOM_TO_WRITE = 1 << 20
+_ERRORS: dict[Trouble, tuple[type[DatabaseError], str]] = {
+    Trouble.DENIED: (DatabaseError, "the database user of {place} may not do this: {reason}"),
+    Trouble.NO_DATABASE: (DatabaseError, "{place} is not an SQLite database: see database.url"),
+    Trouble.READ_ONLY: (DatabaseLost, "the database at {place} takes no changes just now: {reason}"),
+    Trouble.GIVEN_UP: (DatabaseLost, "the database at {place} gave a transaction up: {reason}"),
+    Trouble.BUSY: (
+        DatabaseLost,
+        "the database at {place} was locked by another process for more than {seconds} seconds: {reason}",
+    ),
+    Trouble.NOT_READ_OR_WRITTEN: (DatabaseUnreachable, "the database at {place} cannot be used: {reason}"),
+    Trouble.OTHER: (DatabaseError, "the database at {place} cannot be used: {reason}"),
+}
 
 
 class Transaction:
@@ -56,18 +72,29 @@ class Transaction:
         """The transaction's time: PostgreSQL's clock, or this machine's for SQLite; aware, UTC."""
         if self.is_postgresql:
             moment: datetime = self.connection.execute(text("SELECT now()")).scalar_one()
-            return moment
+            return moment.astimezone(UTC)
         return self._clock.now()
 
 
 class Database:
     """One database, SQLite or PostgreSQL, behind SQLAlchemy Core."""
 
-    def __init__(self, *, url: str, clock: Clock, synchronous: str = "normal", connections: int = 4) -> None:
+    def __init__(
+        self,
+        *,
+        url: str,
+        clock: Clock,
+        synchronous: str = "normal",
+        connections: int = 4,
+        busy_timeout: float = BUSY_TIMEOUT,
+    ) -> None:
         self._url = make_url(url)
-        self._synchronous = synchronous
+        self._busy_timeout = busy_timeout
         self.clock = clock
-        self.engine = _make_engine(url, synchronous, connections)
+        self.engine = make_engine(
+            url, synchronous=synchronous, connections=connections, busy_timeout=busy_timeout
+        )
+        self._errors: tuple[type[Exception], ...] = (SQLAlchemyError, self._driver.Error)
 
     @property
     def is_postgresql(self) -> bool:
@@ -76,8 +103,12 @@ class Database:
 
     @property
     def place(self) -> str:
-        """Name the database for a message, without its password."""
-        return self._url.render_as_string(hide_password=True)
+        """Name the database for a message, without its password or its query, which can hold one."""
+        return self._url.set(query={}).render_as_string(hide_password=True)
+
+    @property
+    def _driver(self) -> Any:
+        return self.engine.dialect.loaded_dbapi
 
     @contextmanager
     def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[Transaction]:
@@ -85,47 +116,97 @@ class Database:
 
         On SQLite a writing one begins IMMEDIATE, so that it waits for its turn before it reads. What a
         `durable` one has committed survives a power cut, whatever `database.synchronous` says.
+
+        Raises DatabaseUnreachable when no connection is to be had, and DatabaseLost when the whole
+        transaction may be tried again: with `commit_unknown` only where the connection broke after COMMIT
+        had been sent and before its answer, and there was something to write.
         """
-        with self._converted(), self.engine.connect() as connection:
-            connection.execution_options(**{_WRITE: write, _DURABLE: durable})
-            try:
-                with connection.begin():
+        with self._converted():
+            connection = self.engine.connect()
+        with connection:
+            connection.execution_options(**{WRITE: write, DURABLE: durable})
+            with self._converted(connection):
+                opened = connection.begin()
+                try:
                     if durable and self.is_postgresql:
                         connection.execute(text("SET LOCAL synchronous_commit = on"))
                     yield Transaction(connection, self.clock)
-            finally:
-                if durable and not self.is_postgresql:
-                    driver: Any = connection.connection.driver_connection
-                    driver.execute(f"PRAGMA synchronous = {self._synchronous}")
+                except BaseException:
+                    self._roll_back(connection, opened)
+                    raise
+            with self._converted(connection, committing=write):
+                opened.commit()
+
+    def _roll_back(self, connection: Connection, opened: RootTransaction) -> None:
+        """Roll back, or drop a connection that cannot: then the server does, and the first error stands."""
+        try:
+            opened.rollback()
+        except self._errors:
+            connection.invalidate()
 
     @contextmanager
-    def _converted(self) -> Iterator[None]:
-        drivers = (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error)
+    def _converted(self, connection: Connection | None = None, *, committing: bool = False) -> Iterator[None]:
+        """Make errors ours; a connection that broke never goes back to the pool."""
         try:
             yield
-        except drivers as error:
-            raise self._ours(error) from error
+        except self._errors as error:
+            original = getattr(error, "orig", None) or error
+            if connection is None:
+                raise self._unconnected(original) from error
+            broken = connection.invalidated or ends_session(original)
+            if broken:
+                connection.invalidate()
+                raise self._lost(original, commit_unknown=committing) from error
+            raise self._ours(original) from error
 
-    def _ours(self, error: Exception) -> Exception:
-        original = getattr(error, "orig", None) or error
-        reason = " ".join(str(original).split())
-        if getattr(original, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
-            return DatabaseError(
-                f"the database user of {self.place} may not do this: {_first_sentence(reason)}"
-            )
-        if _is_unique_violation(original):
-            return KeysTaken("the keys of rows that were taken to be new are stored already")
-        if getattr(original, "sqlite_errorname", None) == "SQLITE_NOTADB":
-            return DatabaseError(f"{self.place} is not an SQLite database: see database.url")
-        if isinstance(error, IntegrityError | ProgrammingError):
-            return Bug(f"the database refused a statement of ours: {type(original).__name__}")
-        if isinstance(error, OperationalError) or isinstance(
-            original, self.engine.dialect.loaded_dbapi.OperationalError
+    def _unconnected(self, original: BaseException) -> MaiaSyncError:
+        """Return the error for a connection that could not be made."""
+        if trouble_of(original) in (Trouble.OTHER, Trouble.BROKEN) and isinstance(
+            original, self._driver.OperationalError
         ):
-            return DatabaseUnreachable(
-                f"the database at {self.place} cannot be used: {_first_sentence(reason)}"
-            )
-        return DatabaseError(f"the database at {self.place} failed: {type(original).__name__}")
+            return DatabaseUnreachable(f"the database at {self.place} cannot be used: {reason_of(original)}")
+        return self._ours(original)
+
+    def _lost(self, original: BaseException, *, commit_unknown: bool) -> DatabaseLost:
+        """Return the error for a connection that broke."""
+        when = " while a commit was under way, which may or may not have happened" if commit_unknown else ""
+        return DatabaseLost(
+            f"the connection to the database at {self.place} broke{when}: {reason_of(original)}",
+            commit_unknown=commit_unknown,
+        )
+
+    def _ours(self, original: BaseException) -> MaiaSyncError:
+        """Return the error for a transaction that was rolled back over a connection that still stands."""
+        trouble = trouble_of(original)
+        if trouble is Trouble.FULL or (trouble is Trouble.NOT_READ_OR_WRITTEN and not self._has_room()):
+            return self._full()
+        if trouble is Trouble.KEY_TAKEN:
+            return KeysTaken("the keys of rows that were taken to be new are stored already")
+        if trouble is Trouble.OTHER and isinstance(
+            original, self._driver.IntegrityError | self._driver.ProgrammingError
+        ):
+            return Bug(f"the database refused a statement of ours: {type(original).__name__}")
+        if trouble is Trouble.OTHER and not isinstance(original, self._driver.OperationalError):
+            return DatabaseError(f"the database at {self.place} failed: {type(original).__name__}")
+        kind, sentence = _ERRORS[trouble]
+        return kind(
+            sentence.format(place=self.place, reason=reason_of(original), seconds=f"{self._busy_timeout:g}")
+        )
+
+    def _full(self) -> DatabaseFull:
+        whose = "of the database server" if self.is_postgresql else "that holds the database"
+        return DatabaseFull(
+            f"there is no room left on the disk {whose} at {self.place}: "
+            "nothing stored is lost; make room and start again"
+        )
+
+    def _has_room(self) -> bool:
+        """Tell whether SQLite's file could grow: a full disk is not always reported as such."""
+        path = self._url.database
+        try:
+            return not path or shutil.disk_usage(Path(path).absolute().parent).free >= _ROOM_TO_WRITE
+        except OSError:
+            return True
 
     def require_file(self) -> None:
         """Refuse a SQLite file that is not there, instead of making an empty one."""
@@ -166,73 +247,3 @@ class Database:
     def close(self) -> None:
         """Close every pooled connection."""
         self.engine.dispose()
-
-
-def _make_engine(url: str, synchronous: str, connections: int) -> Engine:
-    options: dict[str, Any] = {
-        "hide_parameters": True,
-        "poolclass": QueuePool,
-        "pool_size": connections,
-        "max_overflow": 2,
-    }
-    if make_url(url).get_backend_name() == "postgresql":
-        try:
-            engine = create_engine(
-                url,
-                pool_pre_ping=True,
-                connect_args={
-                    "options": "-c TimeZone=UTC",
-                    "connect_timeout": 10,
-                    "fallback_application_name": "maia-sync",
-                },
-                **options,
-            )
-        except ModuleNotFoundError as error:
-            raise DatabaseUnreachable(
-                "PostgreSQL needs a driver: pip install 'maia-sync[postgresql]'"
-            ) from error
-        event.listen(engine, "connect", _prepare_postgresql)
-        return engine
-    engine = create_engine(
-        url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000, "check_same_thread": False}, **options
-    )
-
-    def prepare(connection: sqlite3.Connection, _: object) -> None:
-        connection.isolation_level = None  # the begin event below says BEGIN, not the driver
-        for pragma in (
-            "page_size = 8192",  # a fifth less CPU per event of 400 bytes than 4096
-            "journal_mode = WAL",
-            f"synchronous = {synchronous}",
-            "wal_autocheckpoint = 4000",  # 32 MiB: pages that a backfill hits often are copied less often
-            f"busy_timeout = {BUSY_TIMEOUT_MS}",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        options = connection.get_execution_options()
-        writes = options.get(_WRITE, True)
-        if options.get(_DURABLE, False):  # has no effect once a transaction is open
-            connection.exec_driver_sql("PRAGMA synchronous = FULL")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine
-
-
-def _prepare_postgresql(connection: Any, _: object) -> None:
-    from psycopg.types.json import set_json_loads  # noqa: PLC0415 - the driver is an extra
-
-    # `json` columns are read as the exact text they keep, never parsed and spelt anew.
-    set_json_loads(lambda raw: raw if isinstance(raw, str) else bytes(raw).decode(), connection)
-
-
-def _is_unique_violation(original: BaseException) -> bool:
-    """Tell a unique violation by its code: SQLSTATE 23505, or SQLite's names for it."""
-    names = ("SQLITE_CONSTRAINT_PRIMARYKEY", "SQLITE_CONSTRAINT_UNIQUE")
-    code = getattr(original, "sqlstate", None)
-    return code == _UNIQUE_VIOLATION or getattr(original, "sqlite_errorname", None) in names
-
-
-def _first_sentence(reason: str) -> str:
-    return reason.split("\n", 1)[0][:300]

@@ -1,81 +1,189 @@
 """Who may walk a task now?
 
-The contract. A lease is a row's three columns: `lease_owner` (one worker, unique per process
-start), `lease_expires_at`, and `lease_epoch`, a number that only grows. Times are the
+The contract. A lease is a row's columns: `lease_owner` (one worker, unique per process start),
+`lease_acquired_at`, `lease_expires_at`, and `lease_epoch`, a number that only grows. Times are the
 transaction's: PostgreSQL's clock for all workers, this machine's on SQLite.
 
-    free ──acquire──▶ held(owner, epoch+1) ──release──▶ free
-                        │        ▲    │
-                        │        └────┘ every page commit renews
-                        └─expires, then another worker acquires─▶ held(other, epoch+2)
+    free ──acquire, claim──▶ held(owner, epoch+1) ──release, finish──▶ free
+                               │        ▲    │
+                               │        └────┘ page commits and heartbeats renew
+                               └─expires, then another worker takes it─▶ held(other, epoch+2)
 
-- `acquire` is one conditional UPDATE: it succeeds only where the lease is free or has expired.
+- `acquire` takes one task's lease, `claim` those of the tasks that are due, the longest due first.
+  Both are one conditional UPDATE that succeeds only where a lease is free or has expired. Claims of
+  several workers pass each other by (FOR UPDATE SKIP LOCKED on PostgreSQL; SQLite has one writer).
 - `renew` is the first statement of every page's transaction. It names owner and epoch; if
-  another worker has acquired the task since, it changes no row, raises LeaseLost and so undoes
+  another worker has taken the task since, it changes no row, raises LeaseLost and so undoes
   the transaction: a worker that was paused beyond its lease writes nothing. An expired lease that
   nobody took is still this worker's.
 - The row stays locked until the transaction ends, so two workers cannot both pass `renew`.
-- `release` (and `tasks.finish_walk`, which notes a success with it) names owner and epoch too: it
-  never frees another worker's lease.
+- Between pages, `renew_all` prolongs every lease that the worker holds, at a third of their life.
+- `release`, and what notes how a walk ended (see polls.py), name owner and epoch too: they never
+  free another worker's lease.
+- The epoch that a checkpoint was written under stands beside it: none is overwritten by an older one.
+
+There are no advisory locks: they belong to a session, and behind PgBouncer nobody owns one.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sqlalchemy import bindparam, or_, update
+from sqlalchemy import bindparam, or_, select, update
 
 from maia_sync.errors import LeaseLost
-from maia_sync.model import Lease
+from maia_sync.model import Lease, PollState
 from maia_sync.store.schema import task
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from sqlalchemy import Column, Row
+
     from maia_sync.store.database import Transaction
 
+ClaimKind: TypeAlias = Literal["poll", "reconcile"]
 
 _OURS = (
     (task.c.task_id == bindparam("of_task"))
     & (task.c.lease_owner == bindparam("of_owner"))
     & (task.c.lease_epoch == bindparam("of_epoch"))
 )
-# Made once: building a statement anew for every page costs more than executing it.
-_ACQUIRE = (
-    update(task)
-    .where(
-        task.c.task_id == bindparam("of_task"),
-        or_(task.c.lease_owner.is_(None), task.c.lease_expires_at < bindparam("moment")),
-    )
-    .values(
-        lease_owner=bindparam("new_owner"),
-        lease_expires_at=bindparam("until"),
-        lease_epoch=task.c.lease_epoch + 1,
-    )
-    .returning(task.c.lease_epoch)
+_FREE = or_(task.c.lease_owner.is_(None), task.c.lease_expires_at < bindparam("moment"))
+_STATE = (
+    task.c.task_id,
+    task.c.lease_epoch,
+    task.c.status,
+    task.c.poll_interval,
+    task.c.failures,
+    task.c.times_missing,
+    task.c.next_poll_at,
 )
+_TAKEN = {
+    "lease_owner": bindparam("new_owner"),
+    "lease_acquired_at": bindparam("moment"),
+    "lease_expires_at": bindparam("until"),
+    "lease_epoch": task.c.lease_epoch + 1,
+}
+_GIVEN_BACK: dict[str, Any] = {"lease_owner": None, "lease_acquired_at": None, "lease_expires_at": None}
+# Made once: building a statement anew for every page costs more than executing it.
+_ACQUIRE = update(task).where(task.c.task_id == bindparam("of_task"), _FREE).values(_TAKEN).returning(*_STATE)
 _RENEW = update(task).where(_OURS).values(lease_expires_at=bindparam("until"))
-_RELEASE = update(task).where(_OURS).values(lease_owner=None, lease_expires_at=None)
+_RELEASE = update(task).where(_OURS).values(_GIVEN_BACK)
+_DUE_COLUMN: dict[ClaimKind, Column[Any]] = {
+    "poll": task.c.next_poll_at,
+    "reconcile": task.c.next_reconcile_at,
+}
+
+
+def _claim_of(kind: ClaimKind) -> Any:
+    """Return the statement of a claim.
+
+    Tasks that are not polled have NULL in both columns, so that the column's index alone leads to
+    those that are due, in their order.
+    """
+    column = _DUE_COLUMN[kind]
+    due = (
+        select(task.c.task_id)
+        .where(column <= bindparam("due_at"), _FREE)
+        .order_by(column)
+        .limit(bindparam("most"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        update(task).where(task.c.task_id.in_(select(due.c.task_id)), _FREE).values(_TAKEN).returning(*_STATE)
+    )
+
+
+def _next_due_of(kind: ClaimKind) -> Any:
+    column = _DUE_COLUMN[kind]
+    return select(column).where(column.is_not(None), _FREE).order_by(column).limit(1)
+
+
+_CLAIM = {kind: _claim_of(kind) for kind in _DUE_COLUMN}
+_NEXT_DUE = {kind: _next_due_of(kind) for kind in _DUE_COLUMN}
 
 
 def acquire_lease(tx: Transaction, task_id: str, owner: str, seconds: float) -> Lease | None:
     """Take the task's lease if it is free or expired; None if another worker holds it."""
-    until = tx.now + timedelta(seconds=seconds)
-    values = {"of_task": task_id, "moment": tx.now, "new_owner": owner, "until": until}
-    epoch = tx.connection.execute(_ACQUIRE, values).scalar()
-    return None if epoch is None else Lease(task_id=task_id, owner=owner, epoch=epoch)
+    values = {"of_task": task_id, **_taking(tx, owner, seconds)}
+    row = tx.connection.execute(_ACQUIRE, values).one_or_none()
+    return None if row is None else _lease_from_row(row, owner)
+
+
+def claim_due(
+    tx: Transaction, kind: ClaimKind, owner: str, seconds: float, *, most: int, due_at: datetime | None = None
+) -> list[Lease]:
+    """Take the leases of at most so many tasks that are due, the longest due first.
+
+    `due_at`: what was due by then; None: by now.
+    """
+    values = {"due_at": due_at or tx.now, "most": most, **_taking(tx, owner, seconds)}
+    rows = tx.connection.execute(_CLAIM[kind], values).all()
+    far = tx.now + timedelta(days=1)
+    return [_lease_from_row(row, owner) for row in sorted(rows, key=lambda row: row.next_poll_at or far)]
+
+
+def read_next_due(tx: Transaction, kind: ClaimKind) -> datetime | None:
+    """Return when the next task that nobody holds is due; None if none ever is."""
+    moment: datetime | None = tx.connection.execute(_NEXT_DUE[kind], {"moment": tx.now}).scalar()
+    return moment
 
 
 def renew_lease(tx: Transaction, lease: Lease, seconds: float) -> None:
     """Prove that the lease is still this worker's, and prolong it. Raises LeaseLost."""
-    values = {**_named(lease), "until": tx.now + timedelta(seconds=seconds)}
+    values = {**named(lease), "until": tx.now + timedelta(seconds=seconds)}
     if tx.connection.execute(_RENEW, values).rowcount != 1:
-        raise LeaseLost("another worker has taken this task in the meantime; it goes on there")
+        raise lost()
+
+
+def renew_all(tx: Transaction, leases: Iterable[Lease], seconds: float) -> list[Lease]:
+    """Prolong leases; return those that are not this worker's any more."""
+    until = tx.now + timedelta(seconds=seconds)
+    return [
+        lease
+        for lease in leases
+        if tx.connection.execute(_RENEW, {**named(lease), "until": until}).rowcount != 1
+    ]
 
 
 def release_lease(tx: Transaction, lease: Lease) -> bool:
     """Give the lease back; False if it was no longer ours."""
-    return tx.connection.execute(_RELEASE, _named(lease)).rowcount == 1
+    return tx.connection.execute(_RELEASE, named(lease)).rowcount == 1
 
 
-def _named(lease: Lease) -> dict[str, Any]:
+def is_still_held(tx: Transaction, lease: Lease) -> bool:
+    """Tell whether the lease is held still, or was given back. Raises LeaseLost if it is another's."""
+    statement = select(task.c.lease_owner, task.c.lease_epoch).where(task.c.task_id == lease.task_id)
+    row = tx.connection.execute(statement).one_or_none()
+    if row is None or row.lease_epoch != lease.epoch or row.lease_owner not in (None, lease.owner):
+        raise lost()
+    return row.lease_owner is not None
+
+
+def named(lease: Lease) -> dict[str, Any]:
+    """Return the parameters that name a lease in a statement: task, owner and epoch."""
     return {"of_task": lease.task_id, "of_owner": lease.owner, "of_epoch": lease.epoch}
+
+
+def lost() -> LeaseLost:
+    """Return the error for a lease that has gone to another worker."""
+    return LeaseLost("another worker has taken this task in the meantime; it goes on there")
+
+
+def _taking(tx: Transaction, owner: str, seconds: float) -> dict[str, Any]:
+    return {"moment": tx.now, "new_owner": owner, "until": tx.now + timedelta(seconds=seconds)}
+
+
+def _lease_from_row(row: Row[Any], owner: str) -> Lease:
+    state = PollState(
+        status=row.status,
+        poll_interval=row.poll_interval,
+        failures=row.failures,
+        times_missing=row.times_missing,
+        next_poll_at=row.next_poll_at,
+    )
+    return Lease(task_id=row.task_id, owner=owner, epoch=row.lease_epoch, state=state)

@@ -2,75 +2,126 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sqlalchemy import bindparam, func, select, update
+from sqlalchemy import delete, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from maia_sync.errors import LeaseLost
-from maia_sync.model import Task
-from maia_sync.store.schema import task
+from maia_sync.model import WALKED_STATUSES, Task
+from maia_sync.store.schema import task, task_source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import Row
+    from sqlalchemy import ColumnElement, Row
 
-    from maia_sync.model import Lease, TaskStatus
+    from maia_sync.model import TaskStatus
     from maia_sync.store.database import Transaction
 
+ChosenStatus: TypeAlias = Literal["active", "paused", "untracked"]
+"""What a person can say about a task; the others are found out."""
+BY_HAND = "hand"
+"""What `task_source` names as the source of a task that a person has tracked."""
+NEVER_DUE: dict[str, None] = {"next_poll_at": None, "next_reconcile_at": None}
+"""How a task stands that is not polled."""
 _CHUNK = 500
-_FINISH = (
-    update(task)
-    .where(
-        task.c.task_id == bindparam("of_task"),
-        task.c.lease_owner == bindparam("of_owner"),
-        task.c.lease_epoch == bindparam("of_epoch"),
-    )
-    .values(
-        last_polled_at=bindparam("moment"),
-        failures=0,
-        last_error=None,
-        last_error_at=None,
-        lease_owner=None,
-        lease_expires_at=None,
-    )
-)
-_FINISH_WITH_NEWS = _FINISH.values(last_news_at=bindparam("moment"))
 
 
 def upsert_tasks(tx: Transaction, task_ids: Sequence[str], *, label: str | None = None) -> int:
-    """Track tasks; ones known already become active again and keep their label unless one is given.
+    """Track tasks by hand: known ones become active again, and keep their label unless one is given.
 
     Returns how many were not tracked before.
     """
     known = {known_task.task_id: known_task for known_task in read_tasks(tx, task_ids=task_ids)}
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
-    fresh = [task_id for task_id in dict.fromkeys(task_ids) if task_id not in known]
-    for at in range(0, len(fresh), _CHUNK):
-        rows = [
-            {"task_id": task_id, "label": label, "status": "active", "tracked_at": tx.now}
-            for task_id in fresh[at : at + _CHUNK]
-        ]
-        tx.connection.execute(insert(task).values(rows).on_conflict_do_nothing())
-    set_status(tx, list(known), "active")
-    if label is not None and known:
-        _update_each(tx, list(known), {"label": label})
-    untracked = [found for found in known.values() if found.status == "untracked"]
-    return len(fresh) + len(untracked)
+    insert_tasks(tx, {task_id: label for task_id in task_ids if task_id not in known})
+    activate_tasks(tx, list(known))
+    if label is not None:
+        _update(tx, list(known), {"label": label})
+    insert_source(tx, BY_HAND, task_ids)
+    tracked = sum(found.status != "untracked" for found in known.values())
+    return len(set(task_ids)) - tracked
 
 
-def set_status(tx: Transaction, task_ids: Sequence[str], status: TaskStatus) -> int:
-    """Give tasks a status; returns how many are known."""
-    return _update_each(tx, task_ids, {"status": status})
+def set_status(tx: Transaction, task_ids: Sequence[str], status: ChosenStatus) -> int:
+    """Give tasks a status because a person says so; returns how many are known."""
+    if status == "active":
+        changed = activate_tasks(tx, task_ids)
+        adopt_tasks(tx, task_ids)
+        return changed
+    paused_by = "hand" if status == "paused" else None
+    changed = _update(tx, task_ids, {"status": status, "paused_by": paused_by, **NEVER_DUE})
+    if status == "untracked":
+        for chunk in chunks(task_ids):
+            by_hand = (task_source.c.source == BY_HAND) & task_source.c.task_id.in_(chunk)
+            tx.connection.execute(delete(task_source).where(by_hand))
+    return changed
 
 
-def _update_each(tx: Transaction, task_ids: Sequence[str], values: dict[str, str | None]) -> int:
-    if not task_ids:
+def insert_tasks(tx: Transaction, labels: Mapping[str, str | None]) -> int:
+    """Insert tasks that are not known, active and due at once; returns how many were not known."""
+    if not labels:
         return 0
-    statement = update(task).where(task.c.task_id == bindparam("of_task")).values(values)
+    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    rows = [{"task_id": task_id, "label": labels[task_id], "status": "active"} for task_id in sorted(labels)]
+    due = {"tracked_at": tx.now, "next_poll_at": tx.now, "poll_interval": 0.0}
+    statement = insert(task).on_conflict_do_nothing().returning(task.c.task_id)
+    return len(tx.connection.execute(statement, [{**row, **due} for row in rows]).all())
+
+
+def insert_source(tx: Transaction, source: str, task_ids: Iterable[str]) -> None:
+    """Note that a source, or a person, wants these tasks tracked."""
+    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    rows = [{"source": source, "task_id": task_id} for task_id in sorted(set(task_ids))]
+    if rows:
+        tx.connection.execute(insert(task_source).on_conflict_do_nothing(), rows)
+
+
+def adopt_tasks(tx: Transaction, task_ids: Iterable[str], *conditions: ColumnElement[bool]) -> None:
+    """Note that tasks which no source lists are tracked by hand."""
+    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    listed = exists().where(task_source.c.task_id == task.c.task_id)
+    ours = select(literal(BY_HAND), task.c.task_id).where(~listed, *conditions)
+    for chunk in chunks(task_ids):
+        rows = ours.where(task.c.task_id.in_(chunk))
+        into = insert(task_source).from_select(["source", "task_id"], rows)
+        tx.connection.execute(into.on_conflict_do_nothing())
+
+
+def activate_tasks(tx: Transaction, task_ids: Sequence[str]) -> int:
+    """Poll tasks again, from now on and as if they had not failed; returns how many are known.
+
+    Why they failed last stays in `last_error` until they succeed.
+    """
+    fresh = {"status": "active", "paused_by": None, "failures": 0, "times_missing": 0}
+    return _update(tx, task_ids, {**fresh, **_hot(tx)})
+
+
+def heat(tx: Transaction, task_ids: Sequence[str]) -> int:
+    """Make tasks due at once and polled often from then on, if they are polled at all; returns how many are."""
+    return _update(tx, task_ids, _hot(tx), task.c.status.in_(WALKED_STATUSES))
+
+
+def chunks(task_ids: Iterable[str]) -> Iterator[list[str]]:
+    """Yield the ids in such numbers as a statement can name, each once.
+
+    Sorted: transactions that change several tasks do so in one order, lest each waits for the other.
+    """
+    ordered = sorted(set(task_ids))
+    for at in range(0, len(ordered), _CHUNK):
+        yield ordered[at : at + _CHUNK]
+
+
+def _hot(tx: Transaction) -> dict[str, Any]:
+    return {"next_poll_at": tx.now, "poll_interval": 0.0}
+
+
+def _update(
+    tx: Transaction, task_ids: Iterable[str], values: dict[str, Any], *conditions: ColumnElement[bool]
+) -> int:
+    statement = update(task).where(*conditions).values(values)
     return sum(
-        tx.connection.execute(statement, {"of_task": task_id}).rowcount for task_id in dict.fromkeys(task_ids)
+        tx.connection.execute(statement.where(task.c.task_id.in_(chunk))).rowcount
+        for chunk in chunks(task_ids)
     )
 
 
@@ -106,19 +157,6 @@ def count_tasks(tx: Transaction) -> dict[str, int]:
     """Return how many tasks there are of each status."""
     statement = select(task.c.status, func.count()).group_by(task.c.status)
     return {str(status): int(count) for status, count in tx.connection.execute(statement)}
-
-
-def finish_walk(tx: Transaction, lease: Lease, *, news: bool) -> None:
-    """Note that a walk reached the end of its log, and give its lease back, in one statement."""
-    named = {"of_task": lease.task_id, "of_owner": lease.owner, "of_epoch": lease.epoch, "moment": tx.now}
-    if tx.connection.execute(_FINISH_WITH_NEWS if news else _FINISH, named).rowcount != 1:
-        raise LeaseLost("another worker has taken this task in the meantime; it goes on there")
-
-
-def record_failure(tx: Transaction, task_id: str, error: str) -> None:
-    """Note why a walk of the task failed; `error` is a sentence without payload or secret."""
-    values = {"failures": task.c.failures + 1, "last_error": error, "last_error_at": tx.now}
-    tx.connection.execute(update(task).where(task.c.task_id == task_id).values(values))
 
 
 def _from_row(row: Row[tuple[object, ...]]) -> Task:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from maia_sync.model import WALKED_STATUSES
 from maia_sync.store.tasks import read_task_ids
 
 if TYPE_CHECKING:
@@ -14,13 +15,15 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Database
     from maia_sync.sync.handover import Handover
 
+T = TypeVar("T")
+
 _IDS_AT_ONCE = 500
 
 
 async def task_ids_to_walk(
     database: Database, handover: Handover, asked_for: Sequence[str]
 ) -> AsyncIterator[str]:
-    """Yield the ids asked for or, if none were, every active task's: never all at once in memory."""
+    """Yield the ids asked for or, if none were, every task's that is polled: never all at once in memory."""
     if asked_for:
         for task_id in asked_for:
             yield task_id
@@ -37,17 +40,17 @@ async def task_ids_to_walk(
 
 def _read_ids(database: Database, after: str | None) -> list[str]:
     with database.transaction(write=False) as tx:
-        return read_task_ids(tx, ("active",), after=after, limit=_IDS_AT_ONCE)
+        return read_task_ids(tx, WALKED_STATUSES, after=after, limit=_IDS_AT_ONCE)
 
 
 async def work_through(
-    ids: AsyncIterator[str],
-    work: Callable[[str], Awaitable[None]],
+    pieces: AsyncIterator[T],
+    work: Callable[[T], Awaitable[None]],
     *,
     concurrency: int,
     stop: asyncio.Future[int],
 ) -> int | None:
-    """Do the work for each id, `concurrency` at a time.
+    """Do the work for each piece, `concurrency` at a time.
 
     Returns the signal's number that `stop` was given, or None at the end; then every worker has
     ended. What a piece of work raises ends the others and is raised here.
@@ -57,10 +60,10 @@ async def work_through(
     async def worker() -> None:
         while True:
             async with turn:
-                task_id = await anext(ids, None)
-            if task_id is None:
+                piece = await anext(pieces, None)
+            if piece is None:
                 return
-            await work(task_id)
+            await work(piece)
 
     workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
     waiting: set[asyncio.Future[Any]] = {*workers, stop}

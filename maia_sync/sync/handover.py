@@ -20,10 +20,11 @@ T = TypeVar("T")
 class Handover(Protocol):
     """Runs blocking work for a coroutine."""
 
-    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, surely: bool = False, once: bool = False) -> T:
         """Return what the work returns, or raise what it raises.
 
-        `surely`: even if the coroutine is cancelled before the work has begun.
+        `surely`: even if the coroutine is cancelled before the work has begun. `once`: never again
+        where it may have been done though it failed (see patience.py).
         """
         ...
 
@@ -40,7 +41,7 @@ class ThreadHandover:
     def __exit__(self, *_: object) -> None:
         self._executor.shutdown()
 
-    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, surely: bool = False, once: bool = False) -> T:  # noqa: ARG002 - it is done once
         """Run the work; if the coroutine is cancelled, work that has begun is waited for all the same."""
         submitted = self._executor.submit(work)
         future = asyncio.wrap_future(submitted)
@@ -56,7 +57,7 @@ class ThreadHandover:
 class InlineHandover:
     """Runs the work at once, in the caller's own thread."""
 
-    async def run(self, work: Callable[[], T], *, surely: bool = False) -> T:
+    async def run(self, work: Callable[[], T], *, surely: bool = False, once: bool = False) -> T:  # noqa: ARG002 - it is done once
         """Run the work; other coroutines get a turn before it."""
         if not surely:
             await asyncio.sleep(0)

@@ -6,6 +6,7 @@ last page the same transaction notes the success and gives the lease back.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from maia_sync.store import events as event_store
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
 from maia_sync.store.leases import renew_lease
+from maia_sync.store.polls import finish_walk, give_way
 from maia_sync.store.quarantined import insert_quarantined
-from maia_sync.store.tasks import finish_walk
 from maia_sync.sync.compare import Compared, compare_page
 from maia_sync.sync.gaps import left_behind, left_open, met_place
 from maia_sync.sync.order import add_seen, seen_by_either
@@ -28,7 +29,7 @@ from maia_sync.sync.tail import with_quiet_counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from maia_sync.model import Checkpoint, PagePlan, SeenRows, StoredRow
+    from maia_sync.model import Checkpoint, PagePlan, PollPlanner, SeenRows, StoredRow
     from maia_sync.store.database import Transaction
 
 _DOUBTFUL_SHARE = 10
@@ -47,36 +48,46 @@ class PageWritten(msgspec.Struct, frozen=True, kw_only=True):
     advanced: bool
     """The page brought something, or led further into the log."""
     position: Position | None
+    gave_way: bool = False
+    """There is more to read, but not now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PageTerms:
+    """On which terms a page is written."""
+
+    run_id: int
+    lease_seconds: float
+    planner: PollPlanner
+    full: bool
+    """The walk is to reconcile."""
+    gives_way: bool
+    """It stops behind this page, even if there is more."""
+    look_first: bool
+    """The keys of rows that look new are looked up before they are inserted."""
+    behind_asked: bool
+    """The page behind has been asked for, so it will be walked too: what was served is stored."""
 
 
 def write_page(
-    tx: Transaction,
-    lease: Lease,
-    position: Position,
-    page: Page,
-    following: Page | None,
-    *,
-    lease_seconds: float,
-    run_id: int,
-    look_first: bool = False,
-    behind_asked: bool = False,
+    tx: Transaction, lease: Lease, position: Position, pages: tuple[Page, Page | None], terms: PageTerms
 ) -> PageWritten | None:
-    """Write one page in the open transaction. Raises LeaseLost or LogLoops; then nothing is kept.
+    """Write the first of two pages in the open transaction; the second, if known, stands behind it.
+
+    Raises LeaseLost or LogLoops; then nothing is kept.
 
     Raises KeysTaken, and has the transaction undone, if a key that was taken to be new is stored;
     then it has to be called again in a new one, with `look_first`.
 
-    `behind_asked`: the page behind this one has been asked for, so it will be walked too: what was
-    served is stored.
-
     Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
     the page's end from events that come there.
     """
-    renew_lease(tx, lease, lease_seconds)
+    renew_lease(tx, lease, terms.lease_seconds)
+    page, following = pages
     log = TaskLog(task_id=lease.task_id, newest_first=position.checkpoint.newest_first)
     unturned = TaskLog(task_id=lease.task_id, newest_first=log.newest_first != position.turn)
     compare = partial(
-        compare_page, tx, unturned, page.events, position.cursor.compare_seq, look_first=look_first
+        compare_page, tx, unturned, page.events, position.cursor.compare_seq, look_first=terms.look_first
     )
     compared, at_end = _compare(compare, position, page, following)
     plan = compared.plan
@@ -84,20 +95,30 @@ def write_page(
         return None
     if position.turn:
         event_store.turn_seqs(tx, lease.task_id)
-    quarantined = _write_plan(tx, log, plan, page, run_id)
+    quarantined = _write_plan(tx, log, plan, page, terms.run_id)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
     moved, over = _moved(
-        position, page, compared, run_id, at_end=at_end, news=news, behind_asked=behind_asked
+        position,
+        page,
+        compared,
+        terms.run_id,
+        at_end=at_end,
+        news=news,
+        behind_asked=terms.behind_asked,
     )
     vanished = doubted = 0
     if at_end:
         vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
     if over:
         moved = _ended(tx, log, position, moved, page, plan=plan, news=news)
-        finish_walk(tx, lease, news=moved.news or bool(vanished))
+        reconciled = moved.checkpoint.reconciled_at != position.checkpoint.reconciled_at
+        _finish(tx, lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
     if moved.checkpoint != position.stored:
         advance_checkpoint(tx, lease, moved.checkpoint)
     seen_before = position.reconcile.seen if position.reconcile else None
+    stops = terms.gives_way and not over
+    if stops:
+        give_way(tx, lease, polling=not terms.full)
     return PageWritten(
         new=len(plan.new),
         changed=len(plan.changed),
@@ -108,7 +129,20 @@ def write_page(
         advanced=news
         or plan.top_seq > position.cursor.compare_seq
         or (moved.reconcile is not None and moved.reconcile.seen != seen_before),
-        position=None if over else msgspec.structs.replace(moved, stored=moved.checkpoint),
+        position=None if over or stops else msgspec.structs.replace(moved, stored=moved.checkpoint),
+        gave_way=stops,
+    )
+
+
+def _finish(tx: Transaction, lease: Lease, planner: PollPlanner, *, news: bool, reconciled: bool) -> None:
+    """Note that the walk has reached its end, plan the next, and give the lease back."""
+    finish_walk(
+        tx,
+        lease,
+        planner.after_walk(lease.state, "news" if news else "quiet"),
+        news=news,
+        reconciled=reconciled,
+        until_reconcile=planner.until_reconcile(),
     )
 
 

@@ -15,10 +15,11 @@ from maia_sync.errors import (
     MaiaSyncError,
     UpstreamUnreachable,
 )
-from maia_sync.model import RunReport, RunStarted, WalkReport
+from maia_sync.model import WALKED_STATUSES, RunReport, RunStarted, WalkReport
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.patience import PatientHandover
 from maia_sync.sync.silence import Silence
 from maia_sync.sync.walk import Surroundings, Walk
 
@@ -28,10 +29,12 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from maia_sync.maia.client import MaiaClient
-    from maia_sync.model import Observation, Observer
+    from maia_sync.model import Lease, Observation, Observer, PollPlanner, RunKind
     from maia_sync.settings import Settings
-    from maia_sync.store.database import Database
+    from maia_sync.store.database import Database, Transaction
+    from maia_sync.sync.due import DueTasks
     from maia_sync.sync.handover import Handover
+    from maia_sync.sync.heartbeat import Heartbeat
 
 T = TypeVar("T")
 
@@ -42,7 +45,8 @@ _MOST_REPORTED = 100
 class Run:
     """One run over tasks; `run()` once. `stop` ends it after the pages in hand.
 
-    `watched` names the tasks one after another, as often as it likes, instead of `task_ids`.
+    `watched` names the tasks one after another, as often as it likes, instead of `task_ids`; `due`
+    claims them: then other workers share them, and a long walk gives way to others.
     """
 
     def __init__(
@@ -55,19 +59,32 @@ class Run:
         worker: str,
         task_ids: Sequence[str],
         full: bool,
+        planner: PollPlanner,
+        heartbeat: Heartbeat,
         observers: Sequence[Observer],
         watched: AsyncIterator[str] | None = None,
+        due: DueTasks | None = None,
     ) -> None:
         self._watched = watched
+        self._due = due
+        self._planner = planner
+        self._heartbeat = heartbeat
         self._settings = settings
         self._client = client
         self._database = database
         self._handover = handover
         self._worker = worker
         self._task_ids = task_ids
-        self._kind: Literal["sync", "full"] = "full" if full else "sync"
+        self._full = full
+        self._kind: RunKind = due.kind if due is not None else "full" if full else "sync"
         self._observers = observers
         concurrency = settings.api.concurrency
+        self._patient = PatientHandover(
+            handover,
+            clock=database.clock,
+            patience=settings.database.patience,
+            observers=observers,
+        )
         self._silence = Silence(concurrency=concurrency, answers=lambda: client.answers)
         self._tally = _Tally()
 
@@ -79,7 +96,8 @@ class Run:
         run_id, started_at, tasks = await self._handover.run(self._open)
         self._tell(RunStarted(run_id=run_id, kind=self._kind, tasks=tasks))
         try:
-            stopped = await self._walk_all(run_id, stop)
+            async with self._heartbeat.beating():
+                stopped = await self._walk_all(run_id, stop)
         except Exception as fault:
             reason = (
                 str(fault) if isinstance(fault, MaiaSyncError) else f"an unforeseen {type(fault).__name__}"
@@ -98,8 +116,13 @@ class Run:
         with self._database.transaction() as tx:
             close_lost_runs(tx, lease_seconds=self._settings.schedule.lease)
             run_id = start_run(tx, kind=self._kind, worker=self._worker)
-            tasks = len(self._task_ids) or count_tasks(tx).get("active", 0)
-            return run_id, tx.now, tasks
+            return run_id, tx.now, self._count_tasks(tx)
+
+    def _count_tasks(self, tx: Transaction) -> int:
+        if self._due is not None:
+            return 0
+        counts = count_tasks(tx) if not self._task_ids else {}
+        return len(self._task_ids) or sum(counts.get(status, 0) for status in WALKED_STATUSES)
 
     async def _walk_all(self, run_id: int, stop: asyncio.Future[int]) -> int | None:
         """Keep `api.concurrency` walks going until no task is left; returns the stopping signal."""
@@ -107,26 +130,39 @@ class Run:
             settings=self._settings,
             client=self._client,
             database=self._database,
-            handover=self._handover,
+            handover=self._patient,
             worker=self._worker,
             run_id=run_id,
+            planner=self._planner,
+            heartbeat=self._heartbeat,
+            turn=None if self._due is None else self._due.turn,
             observers=self._observers,
         )
-        named = task_ids_to_walk(self._database, self._handover, self._task_ids)
+        concurrency = self._settings.api.concurrency
+        if self._due is not None:
+            return await work_through(
+                self._due.leases(), partial(self._walk_claimed, around), concurrency=concurrency, stop=stop
+            )
+        named = task_ids_to_walk(self._database, self._patient, self._task_ids)
         return await work_through(
             named if self._watched is None else self._watched,
-            partial(self._walk, around),
-            concurrency=self._settings.api.concurrency if self._watched is None else 1,
+            partial(self._walk_named, around),
+            concurrency=concurrency if self._watched is None else 1,
             stop=stop,
         )
 
-    async def _walk(self, around: Surroundings, task_id: str) -> None:
+    async def _walk_claimed(self, around: Surroundings, lease: Lease) -> None:
+        await self._walk(Walk(around, lease.task_id, full=self._full, lease=lease))
+
+    async def _walk_named(self, around: Surroundings, task_id: str) -> None:
+        await self._walk(Walk(around, task_id, full=self._full))
+
+    async def _walk(self, walk: Walk) -> None:
         """Walk one task. Raises UpstreamUnreachable where upstream is plainly down: no walk goes on then."""
-        walk = Walk(around, task_id, full=self._kind == "full")
         try:
             report = await walk.run()
         except LeaseLost:
-            report = msgspec.structs.replace(walk.report, kind=None)
+            report = msgspec.structs.replace(walk.report, kind=None, lease_lost=True)
         except (GiveUpTask, Bug) as error:
             report = failed_walk(walk.report, error)
             self._silence.note_failure(error)
@@ -158,7 +194,7 @@ class Run:
                 finish_run(tx, report)
                 return report
 
-        report = await self._handover.run(close)
+        report = await self._patient.run(close)
         self._tell(report)
         return report
 
@@ -213,7 +249,7 @@ class _Tally:
         self,
         *,
         run_id: int,
-        kind: Literal["sync", "full"],
+        kind: RunKind,
         started_at: datetime,
         ended_at: datetime,
         status: Literal["succeeded", "failed", "interrupted"],

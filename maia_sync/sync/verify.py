@@ -35,12 +35,12 @@ from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.compare import MARGIN, look_up
 from maia_sync.sync.crew import task_ids_to_walk, work_through
 from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
+from maia_sync.sync.loop_guard import LoopGuard
 from maia_sync.sync.order import add_seen
 from maia_sync.sync.position import LOG_START
 from maia_sync.sync.run import failed_walk
 from maia_sync.sync.silence import Silence
 from maia_sync.sync.source import PageSource
-from maia_sync.sync.walk import LoopGuard
 
 if TYPE_CHECKING:
     import asyncio

@@ -17,22 +17,26 @@ import msgspec
 
 from maia_sync.errors import (
     Bug,
+    DatabaseUnreachable,
     GiveUpTask,
     KeysTaken,
     LeaseLost,
-    LogLoops,
     MaiaSyncError,
     OperatorMustAct,
     RequestRefused,
+    TaskForbidden,
+    TaskMissing,
     TokenRefused,
 )
 from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, TaskLog, WalkReport
 from maia_sync.store.checkpoints import read_checkpoint
-from maia_sync.store.leases import acquire_lease, release_lease
-from maia_sync.store.tasks import record_failure
+from maia_sync.store.leases import acquire_lease, is_still_held, release_lease
+from maia_sync.store.polls import fail_walk
 from maia_sync.sync.compare import is_stored_from_start, is_upside_down
 from maia_sync.sync.direction import Direction, Drift
-from maia_sync.sync.page import write_page
+from maia_sync.sync.loop_guard import LoopGuard
+from maia_sync.sync.page import PageTerms, write_page
+from maia_sync.sync.patience import may_have_happened
 from maia_sync.sync.position import (
     LOG_START,
     first_position,
@@ -48,16 +52,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from maia_sync.maia.client import MaiaClient
-    from maia_sync.model import Lease, LogOrder, Observer, Page
+    from maia_sync.model import Lease, LogOrder, Observer, Page, PollPlanner, WalkOutcome
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database
+    from maia_sync.sync.due import Turn
     from maia_sync.sync.handover import Handover
+    from maia_sync.sync.heartbeat import Heartbeat
     from maia_sync.sync.page import PageWritten
     from maia_sync.sync.position import Position
 
-_MOST_EMPTY_PAGES = 100
-_MOST_IDLE_PAGES = 1000
-"""Pages in a row that bring nothing and lead no further: more is a loop."""
+
+_RECONCILE_AGAIN = 3600.0
+"""Seconds until a reconcile that failed is tried again, at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,13 +76,19 @@ class Surroundings:
     handover: Handover
     worker: str
     run_id: int
+    planner: PollPlanner
+    heartbeat: Heartbeat
+    turn: Turn | None = None
+    """None: each walk goes on to the end of its log."""
     observers: Sequence[Observer] = ()
 
 
 class Walk:
-    """One walk of one task; `run()` once."""
+    """One walk of one task; `run()` once. `lease`: if it has been claimed already."""
 
-    def __init__(self, surroundings: Surroundings, task_id: str, *, full: bool) -> None:
+    def __init__(
+        self, surroundings: Surroundings, task_id: str, *, full: bool, lease: Lease | None = None
+    ) -> None:
         self._around = surroundings
         self._task_id = task_id
         self._full = full
@@ -86,7 +98,9 @@ class Walk:
         self._drift = Drift()
         self._from_start = False
         self._refused_at: int | None = None
-        self._lease: Lease | None = None
+        self._lease = lease
+        self._commit_seconds = 0.0
+        self._committing: tuple[Position, PageWritten] | None = None
         self._untold: tuple[Position, Page, PageWritten] | None = None
         self.report = WalkReport(task_id=task_id)
 
@@ -101,7 +115,7 @@ class Walk:
                 position = await self._begun(position)
             while position is not None:
                 position = await self._step(position)
-            self._lease = None  # given back with the last page
+            self._forget_lease()  # given back with the last page
         except OperatorMustAct:
             raise
         except Exception as error:
@@ -143,12 +157,13 @@ class Walk:
             position = await self._ordered(position, page)
             behind = Cursor(page_token=page.next_token, compare_seq=0, limit=page.limit)
             leads_on = page.next_token not in (None, position.cursor.page_token)
-            if leads_on and _needs_more(position, page):
+            gives_way = self._gives_way()
+            if leads_on and not gives_way and _needs_more(position, page):
                 self._source.look_ahead(behind)
-            written = await self._around.handover.run(partial(self._write, position, page, None))
+            written = await self._written(position, page, None, gives_way=gives_way)
             if written is None:
                 following = await self._source.peek_at(behind) if leads_on else page
-                written = await self._around.handover.run(partial(self._write, position, page, following))
+                written = await self._written(position, page, following, gives_way=gives_way)
         except TokenRefused as refusal:
             return await self._from_the_start(position, refusal)
         if written is None:
@@ -158,6 +173,17 @@ class Walk:
             self._guard.passed(position.cursor.page_token, page, advanced=written.advanced)
             self._note_jump(page, written.position)
         return written.position
+
+    def _gives_way(self) -> bool:
+        """Tell whether the page in hand is the last for now, as others go first.
+
+        Not while pages lead nowhere: what the guard has counted would be forgotten.
+        """
+        turn = self._around.turn
+        if turn is None or self._guard.is_patient:
+            return False
+        over = turn.until is not None and self._around.database.clock.monotonic() >= turn.until
+        return over or self.report.pages + 1 >= turn.pages
 
     def _note_jump(self, page: Page, onward: Position) -> None:
         """Begin to watch for loops anew where the walk goes on elsewhere than behind the page."""
@@ -172,15 +198,18 @@ class Walk:
         The lease is noted here, in the worker thread: a walk that is cancelled meanwhile must
         still give it back.
         """
-        around = self._around
-        with around.database.transaction() as tx:
-            lease = acquire_lease(tx, self._task_id, around.worker, around.settings.schedule.lease)
+        around, claimed = self._around, self._lease is not None
+        with around.database.transaction(write=not claimed) as tx:
+            lease = self._lease or acquire_lease(
+                tx, self._task_id, around.worker, around.settings.schedule.lease
+            )
             if lease is None:
                 return None
             checkpoint = read_checkpoint(tx, self._task_id) or Checkpoint(cursor=LOG_START)
             order = around.settings.api.order
             position = first_position(tx, self._task_id, checkpoint, full=self._full, order=order)
         self._lease = lease
+        around.heartbeat.hold(lease)
         self.report = msgspec.structs.replace(self.report, kind=position.kind)
         return position
 
@@ -243,32 +272,69 @@ class Walk:
         with self._around.database.transaction(write=False) as tx:
             return is_upside_down(tx, log, page.events)
 
-    def _write(self, position: Position, page: Page, following: Page | None) -> PageWritten | None:
+    async def _written(
+        self, position: Position, page: Page, following: Page | None, *, gives_way: bool
+    ) -> PageWritten | None:
+        """Write a page; if the database was lost in COMMIT, find out whether it is written."""
+        handover = self._around.handover
+        work = partial(self._write, position, page, following, gives_way=gives_way)
+        while True:
+            try:
+                return await handover.run(work, once=True)
+            except DatabaseUnreachable as trouble:
+                if not may_have_happened(trouble):
+                    raise
+            written = await handover.run(self._find_committed)
+            if written is not None:
+                self._untold = (position, page, written)
+                return written
+
+    def _find_committed(self) -> PageWritten | None:
+        """Return what the latest page came to if it was committed, else None. Raises LeaseLost."""
+        if self._committing is None:
+            return None
+        position, written = self._committing
+        with self._around.database.transaction(write=False) as tx:
+            lease = self._held_lease()
+            is_held = is_still_held(tx, lease)
+            stored = read_checkpoint(tx, self._task_id)
+        if written.position is None:  # then the lease was given back with it
+            return None if is_held else written
+        if not is_held:
+            raise LeaseLost("this task's lease was given back while a page was being written")
+        moved = written.position.checkpoint
+        return written if stored == moved != position.stored else None
+
+    def _write(
+        self, position: Position, page: Page, following: Page | None, *, gives_way: bool
+    ) -> PageWritten | None:
         try:
-            written = self._write_once(position, page, following, look_first=False)
+            written = self._write_once(position, page, following, gives_way=gives_way, look_first=False)
         except KeysTaken:
-            written = self._write_once(position, page, following, look_first=True)
+            written = self._write_once(position, page, following, gives_way=gives_way, look_first=True)
         if written is not None:
             self._untold = (position, page, written)
         return written
 
     def _write_once(
-        self, position: Position, page: Page, following: Page | None, *, look_first: bool
+        self, position: Position, page: Page, following: Page | None, *, gives_way: bool, look_first: bool
     ) -> PageWritten | None:
-        settings = self._around.settings
-        behind_asked = self._source.is_behind_asked
-        with self._around.database.transaction() as tx:
-            return write_page(
-                tx,
-                self._held_lease(),
-                position,
-                page,
-                following,
-                lease_seconds=settings.schedule.lease,
-                run_id=self._around.run_id,
-                look_first=look_first,
-                behind_asked=behind_asked,
-            )
+        around = self._around
+        terms = PageTerms(
+            run_id=around.run_id,
+            lease_seconds=around.settings.schedule.lease,
+            planner=around.planner,
+            full=self._full,
+            gives_way=gives_way,
+            look_first=look_first,
+            behind_asked=self._source.is_behind_asked,
+        )
+        began = around.database.clock.monotonic()
+        with around.database.transaction() as tx:
+            written = write_page(tx, self._held_lease(), position, (page, following), terms)
+            self._committing = None if written is None else (position, written)
+        self._commit_seconds = around.database.clock.monotonic() - began
+        return written
 
     def _held_lease(self) -> Lease:
         if self._lease is None:
@@ -288,7 +354,8 @@ class Walk:
             quarantined=written.quarantined,
             vanished=written.vanished,
             size_bytes=page.size_bytes,
-            end_reached=written.position is None,
+            end_reached=written.position is None and not written.gave_way,
+            commit_seconds=self._commit_seconds,
         )
         self.report = msgspec.structs.replace(
             report,
@@ -300,22 +367,37 @@ class Walk:
             quarantined=report.quarantined + written.quarantined,
             vanished=report.vanished + written.vanished,
             doubted=report.doubted + written.doubted,
+            gave_way=written.gave_way,
         )
         for observer in self._around.observers:
             observer(applied)
 
     def _give_up(self, error: GiveUpTask | Bug) -> None:
         """Note why the walk failed and free the task; if the lease is lost, that is not ours to do."""
-        held, self._lease = self._lease, None
-        if held is None:
+        held = self._lease
+        if held is None or isinstance(error, LeaseLost):
+            self._forget_lease()
             return
+        planner = self._around.planner
         with self._around.database.transaction() as tx:
-            if release_lease(tx, held) and not isinstance(error, LeaseLost):
-                record_failure(tx, self._task_id, str(error))
+            fail_walk(
+                tx,
+                held,
+                planner.after_walk(held.state, _outcome_of(error)),
+                str(error),
+                until_reconcile=min(planner.until_reconcile(), _RECONCILE_AGAIN) if self._full else None,
+            )
+        self._forget_lease()
+
+    def _forget_lease(self) -> None:
+        held, self._lease = self._lease, None
+        if held is not None:
+            self._around.heartbeat.drop(held)
 
     async def _let_go(self) -> None:
         """Free the task of a walk that was cut off; at worst the lease runs out by itself."""
-        lease, self._lease = self._lease, None
+        lease = self._lease
+        self._forget_lease()
         if lease is not None:
             with suppress(MaiaSyncError):
                 await self._around.handover.run(partial(self._release, lease), surely=True)
@@ -332,6 +414,12 @@ def _as_failure(error: Exception) -> GiveUpTask | Bug:
     return Bug(f"an unforeseen {type(error).__name__} stopped this walk: please report it")
 
 
+def _outcome_of(error: GiveUpTask | Bug) -> WalkOutcome:
+    if isinstance(error, TaskMissing):
+        return "missing"
+    return "forbidden" if isinstance(error, TaskForbidden) else "failed"
+
+
 def _needs_more(position: Position, page: Page) -> bool:
     """Tell whether the page behind this one will certainly be asked for.
 
@@ -342,34 +430,3 @@ def _needs_more(position: Position, page: Page) -> bool:
         return True
     newest = newest_known(position)
     return newest is not None and all(event.timestamp > newest for event in page.events)
-
-
-class LoopGuard:
-    """Notices tokens that lead nowhere, in constant memory.
-
-    Brent's cycle detection: one token is remembered, for twice as many pages each time; a cycle of
-    any length meets it. Endless fresh tokens without progress are counted instead.
-    """
-
-    def __init__(self) -> None:
-        self._remembered: str | None = None
-        self._pages = 0
-        self._patience = 1
-        self._empty = 0
-        self._idle = 0
-
-    def passed(self, own_token: str | None, page: Page, *, advanced: bool) -> None:
-        """Note one page that was not the last, and the token that fetched it. Raises LogLoops."""
-        self._empty = 0 if page.element_count else self._empty + 1
-        self._idle = 0 if advanced else self._idle + 1
-        if self._empty > _MOST_EMPTY_PAGES:
-            raise LogLoops(f"the API served more than {_MOST_EMPTY_PAGES} empty pages in a row")
-        if self._idle > _MOST_IDLE_PAGES:
-            raise LogLoops(f"more than {_MOST_IDLE_PAGES:,} pages in a row led no further into the log")
-        if page.next_token == own_token:
-            return
-        if page.next_token == self._remembered:
-            raise LogLoops("the API's page tokens run in a circle")
-        self._pages += 1
-        if self._pages == self._patience:
-            self._remembered, self._pages, self._patience = page.next_token, 0, self._patience * 2

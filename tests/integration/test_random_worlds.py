@@ -20,10 +20,12 @@ from maia_sync.clock import ManualClock
 from maia_sync.config import load_settings
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
+from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
 from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import upsert_tasks
 from maia_sync.sync.handover import InlineHandover
+from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
 
 if TYPE_CHECKING:
@@ -138,15 +140,21 @@ def sync(world: SmallWorld, database: Database, *, full: bool = False, order: st
             random=world.rng,
             transport=httpx.MockTransport(world.handler),
         )
+        handover = InlineHandover()
+        planner = AdaptivePolling(min_interval=10, max_interval=900, reconcile=None, random=world.rng)
         async with client:
             run = Run(
                 settings=settings,
                 client=client,
                 database=database,
-                handover=InlineHandover(),
+                handover=handover,
                 worker="one",
                 task_ids=[],
                 full=full,
+                planner=planner,
+                heartbeat=Heartbeat(
+                    database=database, handover=handover, clock=database.clock, lease_seconds=60
+                ),
                 observers=[],
             )
             return (await run.run(asyncio.get_running_loop().create_future())).error

@@ -1,0 +1,1 @@
+"""The daemon: when what is done, and how it is looked after."""

@@ -1,0 +1,124 @@
+"""Which task is walked next by a worker that shares them with others? The one that is due longest.
+
+Tasks are claimed a few at a time. Where a run has time left and nothing is due, it waits for the
+next task that will be; so a busy task is polled on time, not when the scheduler comes round again.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from maia_sync.store.leases import claim_due, read_next_due, release_lease
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from maia_sync.clock import Clock
+    from maia_sync.model import Lease
+    from maia_sync.store.database import Database
+    from maia_sync.store.leases import ClaimKind
+    from maia_sync.sync.handover import Handover
+    from maia_sync.sync.heartbeat import Heartbeat
+
+_SHORTEST_WAIT = 0.05
+
+
+class Turn(NamedTuple):
+    """How far a run goes: each walk so many pages, all of it until a point of the monotonic clock."""
+
+    pages: int
+    until: float | None = None
+    """None: it claims what is due when it asks, and waits for nothing."""
+
+
+class _Claimed(NamedTuple):
+    leases: list[Lease]
+    wait: float | None
+    """Where nothing is due: in how many seconds something will be."""
+
+
+class DueTasks:
+    """Claims tasks that are due, one after another, for the walks of one run."""
+
+    def __init__(
+        self,
+        *,
+        kind: ClaimKind,
+        database: Database,
+        handover: Handover,
+        clock: Clock,
+        heartbeat: Heartbeat,
+        worker: str,
+        lease_seconds: float,
+        most: int,
+        turn: Turn,
+        due_at: datetime | None = None,
+    ) -> None:
+        self.kind = kind
+        self.turn = turn
+        self._database = database
+        self._handover = handover
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._worker = worker
+        self._lease_seconds = lease_seconds
+        self._most = most
+        self._due_at = due_at
+        self._waiting: list[Lease] = []
+
+    async def look(self) -> bool:
+        """Claim the first tasks, waiting for them if the turn allows; False if there are none."""
+        while not self._waiting:
+            claimed = await self._handover.run(self._claim)
+            if claimed.leases or not self._is_worth_waiting(claimed.wait):
+                break
+            await self._clock.sleep(max(claimed.wait or 0.0, _SHORTEST_WAIT))
+        return bool(self._waiting)
+
+    async def leases(self) -> AsyncIterator[Lease]:
+        """Yield the lease of one task after another, until none is due or the turn is over."""
+        while await self.look():
+            while self._waiting:
+                if self._is_over():
+                    return
+                yield self._waiting.pop(0)
+            if self._is_over():
+                return
+
+    async def give_back(self) -> None:
+        """Free the tasks that were claimed and not walked."""
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            await self._handover.run(partial(self._release, waiting), surely=True)
+
+    def _is_over(self) -> bool:
+        return self.turn.until is not None and self._clock.monotonic() >= self.turn.until
+
+    def _is_worth_waiting(self, wait: float | None) -> bool:
+        until = self.turn.until
+        return wait is not None and until is not None and self._clock.monotonic() + wait < until
+
+    def _claim(self) -> _Claimed:
+        """Claim; what was claimed is noted here, in the worker thread: it must be given back in any case."""
+        with self._database.transaction(write=False) as tx:
+            due_at = self._due_at or tx.now
+            next_due = read_next_due(tx, self.kind)
+            if next_due is None or next_due > due_at:
+                wait = None if next_due is None else (next_due - due_at).total_seconds()
+                return _Claimed([], wait)
+        with self._database.transaction() as tx:
+            leases = claim_due(
+                tx, self.kind, self._worker, self._lease_seconds, most=self._most, due_at=self._due_at
+            )
+        for lease in leases:
+            self._heartbeat.hold(lease)
+        self._waiting += leases
+        return _Claimed(leases, None if leases else _SHORTEST_WAIT)
+
+    def _release(self, leases: list[Lease]) -> None:
+        with self._database.transaction() as tx:
+            for lease in leases:
+                self._heartbeat.drop(lease)
+                release_lease(tx, lease)
