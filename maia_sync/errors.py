@@ -187,7 +187,7 @@ class DatabaseError(OperatorMustAct):
 
 
 class DatabaseUnreachable(DatabaseError):
-    """No connection, a refused one, or a file that cannot be opened, read or written; it may pass by itself."""
+    """No connection, a refused one, or a file that cannot be read or written; it may pass by itself."""
 
 
 class DatabaseLost(DatabaseUnreachable):

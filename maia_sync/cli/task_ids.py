@@ -41,7 +41,7 @@ def check_label(label: str) -> str:
     return label
 
 
-def parse_task_file(content: bytes, name: str) -> Sequence[NamedTask]:
+def parse_task_file(content: bytes, name: str) -> list[NamedTask]:
     """Return the tasks that a file names (see service/task_list.py).
 
     Raises UsageError, which names the first bad line.
@@ -50,10 +50,10 @@ def parse_task_file(content: bytes, name: str) -> Sequence[NamedTask]:
     if listed.bad_lines:
         line = listed.bad_lines[0]
         raise UsageError(f"{name}, line {line.number}: {line.expected}; found {shown(line.found)}")
-    return listed.tasks
+    return list(listed.tasks)
 
 
-def read_task_file(path: str) -> Sequence[NamedTask]:
+def read_task_file(path: str) -> list[NamedTask]:
     """Return the tasks of a file, or of standard input for "-". Raises UsageError."""
     if path == "-":
         return parse_task_file(sys.stdin.buffer.read(), "standard input")

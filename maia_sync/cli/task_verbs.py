@@ -10,7 +10,6 @@ from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import print_json, say
 from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_ids import (
-    NamedTask,
     check_label,
     not_tracked,
     parse_task_id,
@@ -20,6 +19,7 @@ from maia_sync.cli.task_ids import (
 )
 from maia_sync.cli.wording import counted
 from maia_sync.errors import UsageError
+from maia_sync.service.task_list import NamedTask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Task, TaskStatus
     from maia_sync.store.database import Transaction
     from maia_sync.store.reading import TaskFigures
+    from maia_sync.store.tasks import ChosenStatus
 
 STATUSES: "tuple[TaskStatus, ...]" = ("active", "paused", "forbidden", "missing", "untracked")
 TaskIds = Annotated[list[str], typer.Argument(metavar="ID...", help="Task ids (UUIDs).")]
@@ -63,21 +64,14 @@ def track(
     label = None if label is None else check_label(label)
     labels = {task.task_id: task.label or label for task in named}
     with invocation_of(context).app() as app, app.database.transaction() as tx:
-        fresh = _upsert(tx, labels)
+        from maia_sync.store.tasks import upsert_labelled_tasks
+
+        fresh = upsert_labelled_tasks(tx, labels)
     known = len(labels) - fresh
     say(
         f"Tracking {counted(len(labels), 'task')}: {fresh} new"
         + (f", {known} tracked before" if known else "")
     )
-
-
-def _upsert(tx: "Transaction", labels: dict[str, str | None]) -> int:
-    from maia_sync.store.tasks import upsert_tasks
-
-    of_label: dict[str | None, list[str]] = {}
-    for task_id, label in labels.items():
-        of_label.setdefault(label, []).append(task_id)
-    return sum(upsert_tasks(tx, some, label=label) for label, some in of_label.items())
 
 
 def untrack(context: typer.Context, task_ids: TaskIds) -> None:
@@ -95,7 +89,7 @@ def resume(context: typer.Context, task_ids: TaskIds) -> None:
     _set_status(context, task_ids, "active", "Resumed {}")
 
 
-def _set_status(context: typer.Context, texts: list[str], status: "TaskStatus", sentence: str) -> None:
+def _set_status(context: typer.Context, texts: list[str], status: "ChosenStatus", sentence: str) -> None:
     task_ids = parse_task_ids(texts)
     with invocation_of(context).app() as app, app.database.transaction() as tx:
         from maia_sync.store.tasks import set_status
@@ -126,17 +120,21 @@ def tasks(
     statuses = _statuses(status)
     with invocation_of(context).app() as app, app.database.transaction(write=False) as tx:
         from maia_sync.store.reading import read_task_figures
+        from maia_sync.store.sources import read_sources
 
         figures = read_task_figures(tx, statuses=statuses)
+        sources = read_sources(tx)
         now = tx.now
     if as_json:
-        print_json([task_as_json(one, now) for one in figures])
+        print_json(
+            [{**task_as_json(one, now), "sources": sources.get(one.task.task_id, ())} for one in figures]
+        )
     elif not figures:
         begin = "No tasks yet: `maia-sync track TASK_ID` begins."
         say(begin if status is None else f"No tasks are {status}.")
     else:
-        columns = ("task", "label", "status", "events", "last polled")
-        rows = (_row(one, now) for one in figures)
+        columns = ("task", "label", "status", "events", "last polled", "tracked by")
+        rows = (_row(one, sources.get(one.task.task_id, ()), now) for one in figures)
         print_table(make_table(columns, rows, numbers=("events",), yielding="label"))
         print_errors(figures)
 
@@ -150,10 +148,13 @@ def _statuses(status: str | None) -> "tuple[TaskStatus, ...]":
     return chosen
 
 
-def _row(figures: "TaskFigures", now: "datetime") -> tuple[object, ...]:
+def _row(figures: "TaskFigures", sources: "Sequence[str]", now: "datetime") -> tuple[object, ...]:
     task = figures.task
-    events = f"{figures.events:,}"
-    return (task.task_id, task.label, task.status, events, show_ago(task.last_polled_at, now))
+    status = f"paused by {task.paused_by}" if task.paused_by else task.status
+    polled = show_ago(task.last_polled_at, now)
+    # Where all are tracked by hand alone, a column full of that would tell nothing.
+    tracked_by = "" if tuple(sources) == ("hand",) else ", ".join(sources)
+    return (task.task_id, task.label, status, f"{figures.events:,}", polled, tracked_by)
 
 
 def print_errors(figures: "Sequence[TaskFigures]") -> None:

@@ -30,29 +30,33 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import sys
 import threading
 import traceback
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import structlog
-from structlog.typing import FilteringBoundLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from maia_sync.errors import Bug, MaiaSyncError
+from maia_sync.model import PageApplied, RequestMade, RunReport, RunStarted, Waited, WalkReport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import TextIO
 
     from maia_sync.clock import Clock
+    from maia_sync.model import Observation
     from maia_sync.settings import LogSettings
 
 Log: TypeAlias = FilteringBoundLogger
 """What lines are written to: `log.warning("job_missed", message="...", job="poll")`."""
-Fields: TypeAlias = dict[str, Any]
 
 LONGEST_TEXT = 2000
 _FIRST = ("time", "level", "event", "message")
 _FRAMES = 12
+_LONG_WAIT = 5.0
+_DATABASE = "Database"
+"""How the causes of waits for the database begin."""
 
 
 def set_up_logging(settings: LogSettings, *, stream: TextIO, clock: Clock) -> Log:
@@ -60,7 +64,8 @@ def set_up_logging(settings: LogSettings, *, stream: TextIO, clock: Clock) -> Lo
 
     To be called again after a reload: the log returned before keeps its own level and format.
     """
-    render = structlog.processors.JSONRenderer() if settings.format == "json" else _render_for_console
+    in_json = settings.format == "json"
+    render: Processor = structlog.processors.JSONRenderer() if in_json else _render_for_console
     log: Log = structlog.wrap_logger(
         _Lines(stream),
         processors=[
@@ -80,6 +85,137 @@ def set_up_logging(settings: LogSettings, *, stream: TextIO, clock: Clock) -> Lo
     root.addHandler(_LibraryWarnings(log))
     logging.captureWarnings(capture=True)
     return log
+
+
+class RunLog:
+    """An observer that writes what runs do: one line for each run and each failed task, more at debug.
+
+    Once a run has begun, whatever its task and those begun by it write bears its `run_id`, until it ends.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._database_is_away = False
+
+    def __call__(self, observation: Observation) -> None:
+        """Write what one record says."""
+        match observation:
+            case RunReport():
+                self._note_run(observation)
+            case WalkReport():
+                self._note_walk(observation)
+            case PageApplied():
+                self._note_page(observation)
+            case RequestMade():
+                self._note_request(observation)
+            case Waited():
+                self._note_wait(observation)
+            case RunStarted():
+                structlog.contextvars.bind_contextvars(run_id=observation.run_id)
+                message = f"Run {observation.run_id} ({observation.kind}) begins."
+                self._log.debug("run_started", message=message, kind=observation.kind)
+
+    def _note_run(self, report: RunReport) -> None:
+        self._note_database()
+        structlog.contextvars.unbind_contextvars("run_id")
+        self._log.info(
+            "run_finished",
+            message=_sentence_of(report),
+            run_id=report.run_id,
+            kind=report.kind,
+            status=report.status,
+            tasks=report.tasks,
+            held=len(report.held),
+            failed=report.failed,
+            requests=report.requests,
+            pages=report.pages,
+            new=report.new,
+            changed=report.changed,
+            unchanged=report.unchanged,
+            vanished=report.vanished,
+            quarantined=report.quarantined,
+            bytes=report.size_bytes,
+            seconds=_seconds_of(report),
+        )
+
+    def _note_walk(self, walk: WalkReport) -> None:
+        if walk.error is not None:
+            self._log.warning(
+                "task_failed",
+                message=walk.error,
+                task_id=walk.task_id,
+                kind=walk.kind,
+                error_kind=walk.error_kind,
+                pages=walk.pages,
+            )
+        elif walk.lease_lost:
+            message = "Another worker has taken the task meanwhile: the page in hand was not written."
+            self._log.warning("lease_lost", message=message, task_id=walk.task_id, pages=walk.pages)
+        else:
+            how = "is held by another worker" if walk.kind is None else "was walked"
+            self._log.debug(
+                "walk_finished",
+                message=f"The task {how}{', and gave way to others' if walk.gave_way else ''}.",
+                task_id=walk.task_id,
+                kind=walk.kind,
+                pages=walk.pages,
+                new=walk.new,
+                changed=walk.changed,
+                unchanged=walk.unchanged,
+                vanished=walk.vanished,
+            )
+
+    def _note_page(self, page: PageApplied) -> None:
+        self._note_database()
+        self._log.debug(
+            "page_stored",
+            message="A page is stored.",
+            task_id=page.task_id,
+            kind=page.kind,
+            new=page.new,
+            changed=page.changed,
+            unchanged=page.unchanged,
+            vanished=page.vanished,
+            quarantined=page.quarantined,
+            bytes=page.size_bytes,
+            seconds=page.commit_seconds,
+        )
+
+    def _note_request(self, request: RequestMade) -> None:
+        what = "nothing" if request.status is None else str(request.status)
+        message = f"{request.method} was answered with {what}."
+        self._log.debug("request_made", message=message, status=request.status, seconds=request.seconds)
+
+    def _note_wait(self, waited: Waited) -> None:
+        said = {"error_kind": waited.cause, "seconds": waited.seconds}
+        if waited.cause.startswith(_DATABASE) and not self._database_is_away:
+            self._database_is_away = True
+            message = "The database does not answer: what was to be written is held until it does."
+            self._log.warning("database_lost", message=message, **said)
+            return
+        loud = waited.seconds >= _LONG_WAIT and not self._database_is_away
+        tell = self._log.info if loud else self._log.debug
+        tell("waiting", message=f"Waiting {waited.seconds:.1f} s after {waited.cause}.", **said)
+
+    def _note_database(self) -> None:
+        if self._database_is_away:
+            self._database_is_away = False
+            self._log.info("database_back", message="The database answers again.")
+
+
+def _sentence_of(report: RunReport) -> str:
+    run = f"Run {report.run_id} ({report.kind})"
+    if report.status == "failed":
+        return f"{run} failed: {report.error}"
+    ended = "was interrupted" if report.status == "interrupted" else "succeeded"
+    return (
+        f"{run} {ended}: tasks {report.tasks}, new events {report.new}, changed {report.changed}, "
+        f"in {_seconds_of(report):.1f} s."
+    )
+
+
+def _seconds_of(report: RunReport) -> float:
+    return round((report.ended_at - report.started_at).total_seconds(), 3)
 
 
 def harmless(text: str) -> str:
@@ -127,20 +263,24 @@ class _LibraryWarnings(logging.Handler):
             message = str(record.msg)
         tell = self._log.error if record.levelno >= logging.ERROR else self._log.warning
         error = record.exc_info[1] if record.exc_info else None
-        tell("library", message=message, logger=record.name, **({"exc_info": error} if error else {}))
+        if error is not None:
+            message = message.partition("\n")[0]  # asyncio tells the exception's text below
+        tell("library", message=message, logger=record.name, exc_info=error)
 
 
-def _stamp_with(clock: Clock) -> Callable[[Any, str, Fields], Fields]:
-    def stamp(_log: Any, level: str, fields: Fields) -> Fields:
+def _stamp_with(clock: Clock) -> Processor:
+    def stamp(_log: Any, level: str, fields: EventDict) -> EventDict:
         now = clock.now().isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return {**fields, "time": now, "level": level}
 
     return stamp
 
 
-def _tell_place_of_exception(_log: Any, _level: str, fields: Fields) -> Fields:
+def _tell_place_of_exception(_log: Any, _level: str, fields: EventDict) -> EventDict:
     """Replace an exception (`exc_info`) by its class, our own sentence if it has one, and its place."""
     error = fields.pop("exc_info", None)
+    if error is True:
+        error = sys.exception()
     if not isinstance(error, BaseException):
         return fields
     told = {"error_kind": type(error).__name__}
@@ -152,7 +292,7 @@ def _tell_place_of_exception(_log: Any, _level: str, fields: Fields) -> Fields:
     return {**told, **fields}
 
 
-def _make_harmless(_log: Any, _level: str, fields: Fields) -> Fields:
+def _make_harmless(_log: Any, _level: str, fields: EventDict) -> EventDict:
     return {name: _harmless_value(value) for name, value in fields.items()}
 
 
@@ -164,12 +304,12 @@ def _harmless_value(value: object) -> object:
     return harmless(str(value))
 
 
-def _in_order(_log: Any, _level: str, fields: Fields) -> Fields:
+def _in_order(_log: Any, _level: str, fields: EventDict) -> EventDict:
     first = {name: fields.pop(name) for name in _FIRST if name in fields}
     return {**first, **{name: value for name, value in fields.items() if value is not None}}
 
 
-def _render_for_console(_log: Any, _level: str, fields: Fields) -> str:
+def _render_for_console(_log: Any, _level: str, fields: EventDict) -> str:
     """Return `time LEVEL event: message  name=value ...`."""
     time, level, event = (fields.pop(name) for name in ("time", "level", "event"))
     message = fields.pop("message", "")

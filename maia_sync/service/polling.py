@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from maia_sync.model import PollState, TaskStatus, WalkOutcome
 
 GROWTH: Final = 1.25
-"""How many times longer each quiet poll makes the wait: it is then min_interval and a quarter of the time that
-the task has been quiet. With more, the turn after a pause is found late; with less, every lone event is
-followed by many more idle polls (20 until the task is cold; at 1.1 they would be 48)."""
+"""How many times longer each quiet poll makes the wait: it is then min_interval and a quarter of the time
+that the task has been quiet. With more, the turn after a pause is found late; with less, every event is
+followed by more idle polls (21 until the task is cold; at 1.1 it would be 48)."""
 TIMES_MISSING: Final = 3
 """How many 404s make a task missing: one or two can be a deployment of the API, or a replica that lags."""
 HOURLY: Final = 3600.0

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import make_url, text
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from maia_sync.errors import (
     Bug,
@@ -44,6 +45,7 @@ _ROOM_TO_WRITE = 1 << 20
 _ERRORS: dict[Trouble, tuple[type[DatabaseError], str]] = {
     Trouble.DENIED: (DatabaseError, "the database user of {place} may not do this: {reason}"),
     Trouble.NO_DATABASE: (DatabaseError, "{place} is not an SQLite database: see database.url"),
+    Trouble.DAMAGED: (DatabaseError, "the database at {place} is damaged: {reason}"),
     Trouble.READ_ONLY: (DatabaseLost, "the database at {place} takes no changes just now: {reason}"),
     Trouble.GIVEN_UP: (DatabaseLost, "the database at {place} gave a transaction up: {reason}"),
     Trouble.BUSY: (
@@ -153,19 +155,24 @@ class Database:
             original = getattr(error, "orig", None) or error
             if connection is None:
                 raise self._unconnected(original) from error
-            broken = connection.invalidated or ends_session(original)
+            unanswered = committing and self.is_postgresql and not getattr(original, "sqlstate", None)
+            broken = connection.invalidated or ends_session(original) or unanswered
             if broken:
                 connection.invalidate()
+            if broken and trouble_of(original) is not Trouble.FULL:
                 raise self._lost(original, commit_unknown=committing) from error
             raise self._ours(original) from error
 
     def _unconnected(self, original: BaseException) -> MaiaSyncError:
-        """Return the error for a connection that could not be made."""
-        if trouble_of(original) in (Trouble.OTHER, Trouble.BROKEN) and isinstance(
+        """Return the error for a connection that could not be had."""
+        reason = reason_of(original)
+        if isinstance(original, PoolTimeoutError):
+            reason = "none of our connections became free in time"
+        elif trouble_of(original) not in (Trouble.OTHER, Trouble.BROKEN) or not isinstance(
             original, self._driver.OperationalError
         ):
-            return DatabaseUnreachable(f"the database at {self.place} cannot be used: {reason_of(original)}")
-        return self._ours(original)
+            return self._ours(original)
+        return DatabaseUnreachable(f"the database at {self.place} cannot be used: {reason}")
 
     def _lost(self, original: BaseException, *, commit_unknown: bool) -> DatabaseLost:
         """Return the error for a connection that broke."""

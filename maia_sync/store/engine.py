@@ -2,8 +2,8 @@
 
 PostgreSQL may stand behind a pooler that lends a session for one transaction only (PgBouncer's transaction
 mode). So nothing here or in `store/` rests on a session: no prepared statements, which psycopg would make of
-what it is asked often, no startup parameters that a pooler refuses, no session locks, no temporary tables. The
-time zone is the one setting that belongs to a session, and PgBouncer keeps that for each of its clients.
+what it is asked often, no startup parameters that a pooler refuses, no session locks, no temporary tables.
+The time zone is the one setting that belongs to a session, and PgBouncer keeps it for each of its clients.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maia_sync.model import TaskStatus
     from maia_sync.store.database import Transaction
 
+_CHUNK = 500
 _columns = task_event.c
 # Two rows can share seq, moment and ordinal only with different keys; the key makes the order total.
 _ORDER = (_columns.seq, _columns.first_seen_at, _columns.ordinal, _columns.group_id, _columns.timestamp)
@@ -34,9 +35,7 @@ class TaskFigures(msgspec.Struct, frozen=True, kw_only=True):
 
     def lag(self, now: datetime) -> timedelta | None:
         """Return how long ago the copy was last known complete; None where nobody polls, on purpose."""
-        if self.task.status in ("paused", "untracked"):
-            return None
-        return max(now - (self.task.last_polled_at or self.task.tracked_at), timedelta(0))
+        return lag_of(self.task, now)
 
 
 class Totals(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +82,16 @@ Position = tuple[int, datetime, int, str, int]
 """A place in a task's reading order: seq, first_seen_at, ordinal, and the key."""
 
 
+def lag_of(task: Task, now: datetime) -> timedelta | None:
+    """Return how long ago a task's copy was last known complete; None where nobody polls, on purpose.
+
+    Of one that never was: how long it has been tracked.
+    """
+    if task.status in ("paused", "untracked"):
+        return None
+    return max(now - (task.last_polled_at or task.tracked_at), timedelta(0))
+
+
 def read_task_figures(tx: Transaction, *, statuses: Sequence[TaskStatus] | None = None) -> list[TaskFigures]:
     """Return tasks with their numbers of events, in the order in which they were tracked."""
     counted = select(_columns.task_id, func.count()).group_by(_columns.task_id)
@@ -91,6 +100,25 @@ def read_task_figures(tx: Transaction, *, statuses: Sequence[TaskStatus] | None 
     return [
         TaskFigures(task=task, events=events.get(task.task_id, 0), vanished=vanished.get(task.task_id, 0))
         for task in read_tasks(tx, statuses=statuses)
+    ]
+
+
+def read_figures_of(tx: Transaction, tasks: Sequence[Task]) -> list[TaskFigures]:
+    """Return these tasks with their numbers of events; nothing else is counted."""
+    task_ids = [task.task_id for task in tasks]
+    events: dict[str, int] = {}
+    vanished: dict[str, int] = {}
+    for at in range(0, len(task_ids), _CHUNK):
+        counted = (
+            select(_columns.task_id, func.count())
+            .where(_columns.task_id.in_(task_ids[at : at + _CHUNK]))
+            .group_by(_columns.task_id)
+        )
+        events |= _count_by_task(tx, counted)
+        vanished |= _count_by_task(tx, counted.where(_columns.vanished_at.is_not(None)))
+    return [
+        TaskFigures(task=task, events=events.get(task.task_id, 0), vanished=vanished.get(task.task_id, 0))
+        for task in tasks
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from sqlalchemy import delete, exists, func, literal, select, update
+from sqlalchemy import bindparam, delete, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.model import WALKED_STATUSES, Task
@@ -25,25 +25,32 @@ BY_HAND = "hand"
 NEVER_DUE: dict[str, None] = {"next_poll_at": None, "next_reconcile_at": None}
 """How a task stands that is not polled."""
 _CHUNK = 500
+_RELABEL = update(task).where(task.c.task_id == bindparam("of_task")).values(label=bindparam("new_label"))
 
 
 def upsert_tasks(tx: Transaction, task_ids: Sequence[str], *, label: str | None = None) -> int:
+    """Track tasks by hand, all with one label; see `upsert_labelled_tasks`."""
+    return upsert_labelled_tasks(tx, dict.fromkeys(task_ids, label))
+
+
+def upsert_labelled_tasks(tx: Transaction, labels: Mapping[str, str | None]) -> int:
     """Track tasks by hand: known ones become active again, and keep their label unless one is given.
 
     Returns how many were not tracked before.
     """
-    known = {known_task.task_id: known_task for known_task in read_tasks(tx, task_ids=task_ids)}
-    insert_tasks(tx, {task_id: label for task_id in task_ids if task_id not in known})
-    activate_tasks(tx, list(known))
-    if label is not None:
-        _update(tx, list(known), {"label": label})
-    insert_source(tx, BY_HAND, task_ids)
-    tracked = sum(found.status != "untracked" for found in known.values())
-    return len(set(task_ids)) - tracked
+    known = {found.task_id: found for found in read_tasks(tx, task_ids=list(labels))}
+    insert_tasks(tx, {task_id: label for task_id, label in labels.items() if task_id not in known})
+    activate_tasks(tx, known)
+    set_labels(tx, {task_id: label for task_id in known if (label := labels[task_id]) is not None})
+    insert_source(tx, BY_HAND, labels)
+    return len(labels) - sum(found.status != "untracked" for found in known.values())
 
 
 def set_status(tx: Transaction, task_ids: Sequence[str], status: ChosenStatus) -> int:
-    """Give tasks a status because a person says so; returns how many are known."""
+    """Give tasks a status because a person says so; returns how many are known.
+
+    A task that no source lists any more is tracked by hand from when it is resumed.
+    """
     if status == "active":
         changed = activate_tasks(tx, task_ids)
         adopt_tasks(tx, task_ids)
@@ -87,7 +94,14 @@ def adopt_tasks(tx: Transaction, task_ids: Iterable[str], *conditions: ColumnEle
         tx.connection.execute(into.on_conflict_do_nothing())
 
 
-def activate_tasks(tx: Transaction, task_ids: Sequence[str]) -> int:
+def set_labels(tx: Transaction, labels: Mapping[str, str]) -> None:
+    """Give known tasks their labels."""
+    values = [{"of_task": task_id, "new_label": labels[task_id]} for task_id in sorted(labels)]
+    if values:
+        tx.connection.execute(_RELABEL, values)
+
+
+def activate_tasks(tx: Transaction, task_ids: Iterable[str]) -> int:
     """Poll tasks again, from now on and as if they had not failed; returns how many are known.
 
     Why they failed last stays in `last_error` until they succeed.
@@ -97,7 +111,7 @@ def activate_tasks(tx: Transaction, task_ids: Sequence[str]) -> int:
 
 
 def heat(tx: Transaction, task_ids: Sequence[str]) -> int:
-    """Make tasks due at once and polled often from then on, if they are polled at all; returns how many are."""
+    """Make tasks due at once and polled often, if they are polled at all; returns how many are."""
     return _update(tx, task_ids, _hot(tx), task.c.status.in_(WALKED_STATUSES))
 
 

@@ -27,6 +27,8 @@ class Trouble(Enum):
     """SQLite: the file cannot be opened, read or written."""
     NO_DATABASE = auto()
     """SQLite: the file is something else."""
+    DAMAGED = auto()
+    """What is stored cannot be made sense of."""
     DENIED = auto()
     """The database's user may not do this."""
     KEY_TAKEN = auto()
@@ -48,6 +50,8 @@ _BY_SQLSTATE: Final = {
     "55P03": Trouble.GIVEN_UP,  # lock_not_available: lock_timeout
     "57014": Trouble.GIVEN_UP,  # query_canceled: statement_timeout, pg_cancel_backend
     "53100": Trouble.FULL,  # disk_full
+    "XX001": Trouble.DAMAGED,  # data_corrupted
+    "XX002": Trouble.DAMAGED,  # index_corrupted
     "42501": Trouble.DENIED,  # insufficient_privilege
     "23505": Trouble.KEY_TAKEN,  # unique_violation
 }
@@ -59,6 +63,7 @@ _BY_SQLITE_NAME: Final = {
     "SQLITE_IOERR": Trouble.NOT_READ_OR_WRITTEN,
     "SQLITE_CANTOPEN": Trouble.NOT_READ_OR_WRITTEN,
     "SQLITE_READONLY": Trouble.NOT_READ_OR_WRITTEN,
+    "SQLITE_CORRUPT": Trouble.DAMAGED,
     "SQLITE_NOTADB": Trouble.NO_DATABASE,
     "SQLITE_CONSTRAINT_PRIMARYKEY": Trouble.KEY_TAKEN,
     "SQLITE_CONSTRAINT_UNIQUE": Trouble.KEY_TAKEN,

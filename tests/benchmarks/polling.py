@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from maia_sync.model import PollPlanner
 
-SECOND, MINUTE, HOUR, DAY = 1.0, 60.0, 3600.0, 86_400.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 SEED = 4
 TASKS = 1000
 LONG_RUNNING, WITH_PEOPLE = 0.02, 0.13
 """Shares of the tasks; all others have no event on that day."""
 GROWTHS = (1.05, 1.1, GROWTH, 1.5, 2.0, 4.0)
-FIRST_EVENTS = (30 * SECOND, 2 * MINUTE, 10 * MINUTE, HOUR)
+FIRST_EVENTS = (MINUTE / 2, 2 * MINUTE, 10 * MINUTE, HOUR)
 """How long after a task was tracked or sent to its first event comes."""
 _DEFAULTS = ScheduleSettings()
 _COLD = PollState(status="active", poll_interval=_DEFAULTS.max_interval)
@@ -145,17 +145,21 @@ def adaptive(day: Sequence[TaskDay], *, growth: float = GROWTH, sent: bool = Fal
     for number, task in enumerate(day):
         random = Random(number)
         phase = random.random()
-        rules = AdaptivePolling(
-            min_interval=_DEFAULTS.min_interval,
-            max_interval=_DEFAULTS.max_interval,
-            reconcile=None,
-            random=random,
-            growth=growth,
-        )
-        polls = _polls(task, rules, phase * _DEFAULTS.max_interval, task.sent_at if sent else ())
+        first = phase * _DEFAULTS.max_interval
+        polls = _polls(task, _rules(random, growth), first, task.sent_at if sent else ())
         requests += bisect_left(polls, DAY)
         sightings += _sightings(task, polls)
     return Outcome(requests, sightings)
+
+
+def _rules(random: Random, growth: float) -> AdaptivePolling:
+    return AdaptivePolling(
+        min_interval=_DEFAULTS.min_interval,
+        max_interval=_DEFAULTS.max_interval,
+        reconcile=None,
+        random=random,
+        growth=growth,
+    )
 
 
 def _polls(task: TaskDay, rules: PollPlanner, first: float, hot_at: Iterable[float]) -> list[float]:
@@ -207,9 +211,10 @@ def _sightings(task: TaskDay, polls: Sequence[float]) -> Iterator[Sighting]:
 
 
 def first_event(after: float, tries: int = 500) -> Outcome:
-    """Poll tasks that were made hot at one moment and have their first event so many seconds later."""
-    task = TaskDay((Moment(HOUR + after, "session"),), (HOUR,))
-    return adaptive([task] * tries, sent=True)
+    """Poll tasks that were made hot at one moment and have their first event about so many seconds later."""
+    random = Random(SEED)
+    events = (HOUR + after * random.uniform(0.8, 1.2) for _ in range(tries))
+    return adaptive([TaskDay((Moment(at, "session"),), (HOUR,)) for at in events], sent=True)
 
 
 # ------------------------------------------------------------------ what is told
@@ -243,16 +248,8 @@ def report(tasks: int = TASKS) -> str:
 
 
 def _table_of_ways(ways: dict[str, Outcome]) -> str:
-    head = (
-        "polling",
-        "requests",
-        "median",
-        "p95",
-        "p99",
-        "begins a session",
-        "begins a later turn",
-        "inside a turn",
-    )
+    all_events = ("median", "p95", "p99")
+    head = ("polling", "requests", *all_events, "begins a session", "begins a later turn", "inside a turn")
     rows = [
         (
             name,
@@ -272,22 +269,14 @@ def _tail(one: Outcome) -> str:
     cold = sum(sighting.with_session for sighting in slowest) / len(slowest)
     rest = Outcome(0, [sighting for sighting in one.sightings if not sighting.with_session])
     return (
-        f"Of the slowest 5 % of events under adaptive polling, {cold:.0%} were seen by the poll that also saw the "
-        f"beginning of their session; of all events that were not, the p95 is {_seconds(rest.delay(0.95))}."
+        f"Of the slowest 5 % of events under adaptive polling, {100 * cold:.0f} % were seen by the poll that "
+        f"also saw their session begin; of all events that were not, the p95 is {_seconds(rest.delay(0.95))}."
     )
 
 
 def _table_of_growths(day: Sequence[TaskDay], growths: dict[float, Outcome]) -> str:
-    head = (
-        "growth",
-        "requests",
-        "median",
-        "p95",
-        "p99",
-        "begins a later turn",
-        "p95 of fixed",
-        "times better",
-    )
+    all_events = ("median", "p95", "p99")
+    head = ("growth", "requests", "until cold", *all_events, "begins a later turn", "fixed: p95", "better by")
     rows = []
     for growth, one in growths.items():
         rival = fixed_with_as_many(day, one.requests)
@@ -295,6 +284,7 @@ def _table_of_growths(day: Sequence[TaskDay], growths: dict[float, Outcome]) -> 
             (
                 f"**{growth:g}**" if growth == GROWTH else f"{growth:g}",
                 f"{one.requests:,}",
+                _cooling(growth),
                 *(_seconds(one.delay(share)) for share in (0.5, 0.95, 0.99)),
                 _pair(one, "turn"),
                 _seconds(rival.delay(0.95)),
@@ -304,12 +294,23 @@ def _table_of_growths(day: Sequence[TaskDay], growths: dict[float, Outcome]) -> 
     return _table(head, rows)
 
 
+def _cooling(growth: float) -> str:
+    """Say how many quiet polls follow an event, and for how long, until a task is as cold as it gets."""
+    rules = _rules(Random(SEED), growth)
+    state, polls, seconds = PollState(status="active", poll_interval=_DEFAULTS.min_interval), 0, 0.0
+    while state.poll_interval < _DEFAULTS.max_interval:
+        polls, seconds = polls + 1, seconds + state.poll_interval
+        plan = rules.after_walk(state, "quiet")
+        state = PollState(status="active", poll_interval=plan.poll_interval)
+    return f"{polls} polls, {seconds / MINUTE:.0f} min"
+
+
 def _table_of_first() -> str:
     rows = []
     for after in FIRST_EVENTS:
         outcome = first_event(after)
         rows.append((f"{after:,.0f} s", *(_seconds(outcome.delay(share)) for share in (0.5, 0.95, 1.0))))
-    return _table(("first event after", "median", "p95", "longest"), rows)
+    return _table(("first event after about", "median", "p95", "longest"), rows)
 
 
 def _interval(day: Sequence[TaskDay], one: Outcome) -> str:

@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
-from maia_sync.cli.status_verb import stale_tasks
+from maia_sync.cli.standing_lines import overview_lines
+from maia_sync.cli.status_verb import check_sentence
 from maia_sync.clock import ManualClock
 from maia_sync.model import Task, TaskStatus
-from maia_sync.store.reading import TaskFigures
+from maia_sync.settings import Cron, ScheduleSettings
+from maia_sync.store.reading import TaskFigures, Totals
+from maia_sync.store.standing import Backlog, Leases, Staleness, Standing
 
 NOW = ManualClock().now()
 
 
-def figures(
-    status: TaskStatus, polled: datetime | None, *, tracked: timedelta = timedelta(days=9)
-) -> TaskFigures:
-    task = Task(
+def make_task(status: TaskStatus, polled: datetime | None, *, tracked: timedelta = timedelta(days=9)) -> Task:
+    return Task(
         task_id="t",
         label=None,
         status=status,
@@ -30,22 +32,95 @@ def figures(
         lease_expires_at=None,
         lease_epoch=0,
     )
-    return TaskFigures(task=task, events=0, vanished=0)
+
+
+def make_staleness(**numbers: int) -> Staleness:
+    return Staleness(**{"tasks": 0, "never_complete": 0, "forbidden": 0, "missing": 0, **numbers})
+
+
+def make_standing(**values: Any) -> Standing:
+    none_due = Backlog(due=0, due_since=None, next_poll_at=None, reconciles_due=0, next_reconcile_at=None)
+    defaults: dict[str, Any] = {
+        "now": NOW,
+        "by_status": {"active": 3, "paused": 1},
+        "totals": Totals(events=1234, vanished=2, revisions=1, quarantined=0),
+        "backlog": none_due,
+        "staleness": make_staleness(),
+        "failing": 0,
+        "leases": Leases(held=0, expired=0, holders=(), tasks=()),
+        "freshest": (),
+        "stalest": (),
+        "listed": (),
+    }
+    return Standing(**{**defaults, **values})
+
+
+def overview(schedule: ScheduleSettings | None = None, **values: Any) -> dict[str, str]:
+    lines = overview_lines(make_standing(**values), 1800.0, schedule or ScheduleSettings())
+    return {line[:13].rstrip(): line[13:] for line in lines}
 
 
 @pytest.mark.parametrize(
-    ("one", "stale"),
+    ("task", "lag"),
     [
-        (figures("active", NOW - timedelta(seconds=899)), False),
-        (figures("active", NOW - timedelta(seconds=901)), True),
-        (figures("active", None), True),
-        (figures("active", None, tracked=timedelta(seconds=5)), False),
-        (figures("active", NOW + timedelta(seconds=5)), False),
-        (figures("forbidden", NOW - timedelta(days=1)), True),
-        (figures("missing", NOW - timedelta(days=1)), True),
-        (figures("paused", NOW - timedelta(days=1)), False),
-        (figures("untracked", None), False),
+        (make_task("active", NOW - timedelta(seconds=899)), 899),
+        (make_task("active", None, tracked=timedelta(seconds=5)), 5),
+        (make_task("active", NOW + timedelta(seconds=5)), 0),
+        (make_task("forbidden", NOW - timedelta(days=1)), 86_400),
+        (make_task("missing", NOW - timedelta(days=1)), 86_400),
+        (make_task("paused", NOW - timedelta(days=1)), None),
+        (make_task("untracked", None), None),
     ],
 )
-def test_a_task_is_stale_unless_it_is_meant_to_be(one: TaskFigures, *, stale: bool) -> None:
-    assert bool(stale_tasks([one], NOW, 900.0)) is stale
+def test_a_copy_lags_since_it_was_complete_unless_nobody_polls_it(task: Task, lag: float | None) -> None:
+    found = TaskFigures(task=task, events=0, vanished=0).lag(NOW)
+    assert (None if found is None else found.total_seconds()) == lag
+
+
+@pytest.mark.parametrize(
+    ("staleness", "sentence"),
+    [
+        (make_staleness(), "No active task is more than 15m behind"),
+        (make_staleness(tasks=1), "Stale: 1 active task is more than 15m behind"),
+        (
+            make_staleness(tasks=1500, never_complete=1),
+            "Stale: 1,500 active tasks are more than 15m behind, 1 of them never complete yet",
+        ),
+        (
+            make_staleness(forbidden=2, missing=1),
+            "No active task is more than 15m behind (2 forbidden, 1 missing: no bound)",
+        ),
+    ],
+)
+def test_the_check_says_what_is_stale_and_what_has_no_bound(staleness: Staleness, sentence: str) -> None:
+    assert check_sentence(staleness, 900.0) == sentence
+
+
+def test_the_overview_of_an_empty_database_says_what_to_do_next() -> None:
+    assert overview(by_status={})["Tasks"] == "none yet: `maia-sync track TASK_ID` begins"
+
+
+def test_the_overview_says_what_is_due_and_since_when() -> None:
+    backlog = Backlog(
+        due=2,
+        due_since=NOW - timedelta(minutes=3),
+        next_poll_at=NOW + timedelta(seconds=20),
+        reconciles_due=0,
+        next_reconcile_at=NOW + timedelta(days=2),
+    )
+    lines = overview(backlog=backlog, staleness=make_staleness(tasks=2, never_complete=1))
+    assert lines["Tasks"] == "3 active, 1 paused"
+    assert lines["Due now"] == "2 tasks, the first for 3m"
+    assert lines["Reconcile"] == "none due; the next in 2d"
+    assert lines["Stale"] == "2 active tasks more than 30m behind; 1 never complete yet"
+
+
+def test_the_overview_says_when_cron_reconciles_instead_of_calling_all_tasks_due() -> None:
+    schedule = ScheduleSettings(reconcile=Cron(minute="0", hour="3", day="*", month="*", weekday="sun"))
+    backlog = Backlog(due=0, due_since=None, next_poll_at=None, reconciles_due=3, next_reconcile_at=NOW)
+    assert overview(schedule, backlog=backlog)["Reconcile"] == "at 0 3 * * sun (cron, UTC)"
+
+
+def test_a_task_that_was_never_complete_is_not_called_behind() -> None:
+    lines = overview(stalest=(make_task("active", None, tracked=timedelta(minutes=5)),))
+    assert lines["Stalest"] == "incomplete for 5m: t"
