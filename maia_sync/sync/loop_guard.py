@@ -41,7 +41,7 @@ class LoopGuard:
             raise LogLoops(f"the API served more than {_MOST_EMPTY_PAGES} empty pages in a row")
         if self._idle > _MOST_IDLE_PAGES:
             raise LogLoops(f"more than {_MOST_IDLE_PAGES:,} pages in a row led no further into the log")
-        if page.next_token == own_token:
+        if page.next_token in {None, own_token}:  # None: the walk goes on elsewhere behind the log's end
             return
         if page.next_token == self._remembered:
             raise LogLoops("the API's page tokens run in a circle")

@@ -177,10 +177,11 @@ class Walk:
     def _gives_way(self) -> bool:
         """Tell whether the page in hand is the last for now, as others go first.
 
-        Not while pages lead nowhere: what the guard has counted would be forgotten.
+        Never the first one: a newest-first log's is its head, and what is open lies behind. And not
+        while pages lead nowhere: what the guard has counted would be forgotten.
         """
         turn = self._around.turn
-        if turn is None or self._guard.is_patient:
+        if turn is None or not self.report.pages or self._guard.is_patient:
             return False
         over = turn.until is not None and self._around.database.clock.monotonic() >= turn.until
         return over or self.report.pages + 1 >= turn.pages

@@ -265,7 +265,8 @@ def live_through(
         full = rng.random() < 0.3
         world.refuse_tokens = rng.random() < 0.1
         story = f"{seed}, step {step}, full={full}"
-        assert sync_now(full=full) is None, story
+        failure = sync_now(full=full)
+        assert failure is None, f"{story}: {failure}"
         rows = rows_of(path)
         names = [row[:3] for row in rows]
         assert len(names) == len(set(names)), f"{story}: a row twice"
