@@ -139,7 +139,7 @@ def _values(tx: Transaction, lease: Lease, next_poll: NextPoll, until_reconcile:
         "found": lease.state.next_poll_at,
         "poll_at": tx.now + timedelta(seconds=next_poll.wait),
         "reconcile_at": tx.now + timedelta(seconds=until_reconcile),
-        # Of a task that was paused when the walk began, and has been resumed since, it is the latter that counts.
+        # A task that was paused when the walk began may have been resumed since: that counts.
         "new_status": next_poll.status if next_poll.status in WALKED_STATUSES else "active",
         "new_interval": next_poll.poll_interval,
         "new_failures": next_poll.failures,

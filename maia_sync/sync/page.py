@@ -23,7 +23,7 @@ from maia_sync.store.quarantined import insert_quarantined
 from maia_sync.sync.compare import Compared, compare_page
 from maia_sync.sync.gaps import left_behind, left_open, met_place
 from maia_sync.sync.order import add_seen, seen_by_either
-from maia_sync.sync.position import Position, with_order
+from maia_sync.sync.position import Position, is_further, with_order
 from maia_sync.sync.tail import with_quiet_counted
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class PageTerms:
     planner: PollPlanner
     full: bool
     """The walk is to reconcile."""
-    gives_way: bool
-    """It stops behind this page, even if there is more."""
+    gives_way_since: Checkpoint | None
+    """It stops behind this page, if it has come further than from here. None: it goes on."""
     look_first: bool
     """The keys of rows that look new are looked up before they are inserted."""
     behind_asked: bool
@@ -107,16 +107,17 @@ def write_page(
         behind_asked=terms.behind_asked,
     )
     vanished = doubted = 0
+    reconciled = at_end and moved.reconcile is not None
     if at_end:
         vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
     if over:
         moved = _ended(tx, log, position, moved, page, plan=plan, news=news)
-        reconciled = moved.checkpoint.reconciled_at != position.checkpoint.reconciled_at
         _finish(tx, lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
     if moved.checkpoint != position.stored:
         advance_checkpoint(tx, lease, moved.checkpoint)
     seen_before = position.reconcile.seen if position.reconcile else None
-    stops = terms.gives_way and not over
+    began = terms.gives_way_since
+    stops = not over and began is not None and is_further(moved, began)
     if stops:
         give_way(tx, lease, polling=not terms.full)
     return PageWritten(

@@ -211,3 +211,24 @@ def with_other_order(position: Position, order: LogOrder, *, turn: bool, reconci
         reconcile=reconcile,
         turn=turn,
     )
+
+
+def is_further(position: Position, began: Checkpoint) -> bool:
+    """Tell whether a walk that goes on later from what is stored goes on further than this one did.
+
+    Only where the order is sure: else each walk may have to begin at the log's start again.
+    """
+    if not position.checkpoint.order_is_sure:
+        return False
+    place = _resumed_at(position.checkpoint, position.kind)
+    before = _resumed_at(began, position.kind) if began.order_is_sure else None
+    return place is not None and (before is None or place > before)
+
+
+def _resumed_at(checkpoint: Checkpoint, kind: WalkKind) -> int | None:
+    """Return the place from which such a walk goes on; None if it would have to begin at the start."""
+    if kind != "poll":
+        return checkpoint.reconcile.cursor.compare_seq if checkpoint.reconcile is not None else None
+    if checkpoint.newest_first:
+        return checkpoint.gaps[0].cursor.compare_seq if checkpoint.gaps else None
+    return checkpoint.cursor.compare_seq

@@ -99,6 +99,7 @@ class Walk:
         self._from_start = False
         self._refused_at: int | None = None
         self._lease = lease
+        self._began = Checkpoint(cursor=LOG_START)
         self._commit_seconds = 0.0
         self._committing: tuple[Position, PageWritten] | None = None
         self._untold: tuple[Position, Page, PageWritten] | None = None
@@ -177,11 +178,10 @@ class Walk:
     def _gives_way(self) -> bool:
         """Tell whether the page in hand is the last for now, as others go first.
 
-        Never the first one: a newest-first log's is its head, and what is open lies behind. And not
-        while pages lead nowhere: what the guard has counted would be forgotten.
+        Not while pages lead nowhere: what the guard has counted would be forgotten.
         """
         turn = self._around.turn
-        if turn is None or not self.report.pages or self._guard.is_patient:
+        if turn is None or self._guard.is_patient:
             return False
         over = turn.until is not None and self._around.database.clock.monotonic() >= turn.until
         return over or self.report.pages + 1 >= turn.pages
@@ -210,6 +210,7 @@ class Walk:
             order = around.settings.api.order
             position = first_position(tx, self._task_id, checkpoint, full=self._full, order=order)
         self._lease = lease
+        self._began = checkpoint
         around.heartbeat.hold(lease)
         self.report = msgspec.structs.replace(self.report, kind=position.kind)
         return position
@@ -326,7 +327,7 @@ class Walk:
             lease_seconds=around.settings.schedule.lease,
             planner=around.planner,
             full=self._full,
-            gives_way=gives_way,
+            gives_way_since=self._began if gives_way else None,
             look_first=look_first,
             behind_asked=self._source.is_behind_asked,
         )
