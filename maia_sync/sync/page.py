@@ -117,7 +117,7 @@ def write_page(
         advance_checkpoint(tx, lease, moved.checkpoint)
     seen_before = position.reconcile.seen if position.reconcile else None
     began = terms.gives_way_since
-    stops = not over and began is not None and is_further(moved, began)
+    stops = not over and began is not None and not terms.behind_asked and is_further(moved, began)
     if stops:
         give_way(tx, lease, polling=not terms.full)
     return PageWritten(
