@@ -54,6 +54,10 @@ _begun: ContextVar[Future[tuple[asyncio.AbstractEventLoop, asyncio.Future[int]]]
 """Where a run tells the thread that waits for it how it can be ended."""
 
 
+_OTHER_CONNECTIONS = 4
+"""Besides those of the walks: for heartbeats, probes, metrics and discovery."""
+
+
 class App:
     """A configured maia-sync: its database and what can be done with it. A context manager."""
 
@@ -178,7 +182,7 @@ class App:
     ) -> T:
         """Do work with a client, threads for the database, and a future that signals resolve."""
         async with self.open_client(auth) as client:
-            with ThreadHandover(self._threads()) as handover, interruption() as stop:
+            with ThreadHandover(self.threads()) as handover, interruption() as stop:
                 return await work(client, handover, stop)
 
     def _run(
@@ -214,9 +218,10 @@ class App:
     def _make_auth(self) -> BearerAuth:
         return make_auth(self.settings.auth, clock=self.clock, api=self.settings.api)
 
-    def open_client(self, auth: BearerAuth) -> MaiaClient:
+    def open_client(self, auth: BearerAuth, *, observers: Sequence[Observer] = ()) -> MaiaClient:
         """Make a client of the API; an async context manager."""
-        return MaiaClient(self.settings.api, auth, clock=self.clock, random=Random())  # noqa: S311 - jitter
+        random = Random()  # noqa: S311 - jitter
+        return MaiaClient(self.settings.api, auth, clock=self.clock, random=random, observers=observers)
 
     def probe(self) -> Probe:
         """Ask the API once, for a tracked task if there is one, and tell what it answered.
@@ -237,8 +242,11 @@ class App:
         except DatabaseError:
             return None
 
-    def _threads(self) -> int:
-        """One writer on SQLite, which has one writer anyway; on PostgreSQL a connection per walk, a few."""
+    def threads(self) -> int:
+        """Return how many threads reach the database.
+
+        SQLite has one writer anyway; on PostgreSQL a connection per walk, a few.
+        """
         return min(self.settings.api.concurrency, 4) if self.database.is_postgresql else 1
 
     def _tracked(self, task_ids: Sequence[str]) -> list[str]:
@@ -358,7 +366,7 @@ def open_app(settings: Settings, *, clock: Clock | None = None) -> App:
         url=settings.database.resolve_url(),
         clock=clock,
         synchronous=settings.database.synchronous,
-        connections=settings.api.concurrency,
+        connections=settings.api.concurrency + _OTHER_CONNECTIONS,
     )
     return App(settings, clock, database)
 

@@ -160,6 +160,11 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> dict[K
     return given
 
 
+def read_environment() -> Mapping[str, str]:
+    """Return the environment, for what is not a setting: what a supervisor tells its service."""
+    return os.environ
+
+
 def variable_name(key: Key) -> str:
     """Return the environment variable that sets this key."""
     section, name = key

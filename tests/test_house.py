@@ -36,6 +36,7 @@ FLOORS = (
     "web",
     "sandbox",
     "app",
+    "serving",
     "demo",
     "cli",
     "__main__",

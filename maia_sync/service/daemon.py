@@ -11,6 +11,7 @@ the trigger's own jitter: that adds to each interval, so that the job would drif
 from __future__ import annotations
 
 import asyncio
+import logging
 from datetime import UTC, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
     from maia_sync.model import RunReport
     from maia_sync.settings import Rhythm, ScheduleSettings
+
+# It warns of missed and failed jobs itself: the overseer has heard of them already.
+logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 JobName: TypeAlias = Literal["poll", "reconcile", "tasks_file", "discovery", "housekeeping", "pulse"]
 JobTrouble: TypeAlias = Literal["missed", "failed"]

@@ -99,7 +99,7 @@ class Ticks:
             due_at=due_at,
         )
         try:
-            if not await self._unless_stopped(due.look()):
+            if not await unless_stopped(due.look(), self._stop):
                 return None
             run = Run(
                 settings=self._settings,
@@ -118,14 +118,15 @@ class Ticks:
         finally:
             await due.give_back()
 
-    async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """Return what the work comes to, or None if the daemon is to stop meanwhile."""
-        working = asyncio.ensure_future(work)
-        try:
-            awaited: set[asyncio.Future[Any]] = {working, self._stop}
-            await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-            return await working if working.done() else None
-        finally:
-            if not working.done():
-                working.cancel()
-                await asyncio.gather(working, return_exceptions=True)
+
+async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Future[int]) -> T | None:
+    """Return what the work comes to, or None if `stop` comes first; then the work is cancelled."""
+    working = asyncio.ensure_future(work)
+    try:
+        awaited: set[asyncio.Future[Any]] = {working, stop}
+        await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+        return await working if working.done() else None
+    finally:
+        if not working.done():
+            working.cancel()
+            await asyncio.gather(working, return_exceptions=True)

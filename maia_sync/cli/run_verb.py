@@ -1,0 +1,20 @@
+"""How is the copy kept up to date without anybody's care? run."""
+
+import typer
+
+from maia_sync.cli.invocation import invocation_of
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the verb of this module."""
+    cli.command()(run)
+
+
+def run(context: typer.Context) -> int:
+    """Keep the copy up to date until told to stop: polls, reconciles, finds tasks, serves metrics.
+
+    SIGTERM and Ctrl-C end it within ten seconds, SIGHUP reads the configuration again.
+    """
+    from maia_sync.serving import Service
+
+    return Service(invocation_of(context).load_settings).run()

@@ -1,0 +1,152 @@
+"""How does each of the daemon's jobs end for those who look after it: logs, metrics, systemd, the ping?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from datetime import datetime
+
+    from maia_sync.clock import Clock
+    from maia_sync.model import RunKind, RunReport
+    from maia_sync.service.discovery import Discovery, DiscoveryReport
+    from maia_sync.service.health import Health
+    from maia_sync.service.logs import Log
+    from maia_sync.service.metrics import Metrics
+    from maia_sync.service.notify import Notifier
+    from maia_sync.service.ping import Pinger
+
+_PING_PAUSE = 60.0
+"""Seconds between two pings at least: whoever takes them may refuse more."""
+
+
+class Turns(Protocol):
+    """The turns of the loop that walk tasks; see sync/ticks.py."""
+
+    async def poll(self) -> RunReport | None:
+        """Poll what is due; None if nothing was."""
+        ...
+
+    async def reconcile(self, due_at: datetime | None = None) -> RunReport | None:
+        """Reconcile what was due by then; None if nothing was."""
+        ...
+
+    async def keep_house(self) -> int:
+        """Close lost runs; return how many."""
+        ...
+
+
+class Duties:
+    """The daemon's jobs, with what is told of each; the `Work` and the `Overseer` of a Daemon."""
+
+    def __init__(
+        self,
+        *,
+        turns: Turns,
+        discovery: Discovery,
+        log: Log,
+        metrics: Metrics,
+        health: Health,
+        notifier: Notifier,
+        pinger: Pinger | None,
+        unless_stopped: Callable[[Awaitable[object]], Awaitable[object]],
+        clock: Clock,
+    ) -> None:
+        self._turns = turns
+        self._discovery = discovery
+        self._log = log
+        self._metrics = metrics
+        self._health = health
+        self._notifier = notifier
+        self._pinger = pinger
+        self._unless_stopped = unless_stopped
+        self._clock = clock
+        self._ping_again_at = 0.0
+
+    async def poll(self) -> RunReport | None:
+        """Poll what is due."""
+        report = await self._turns.poll()
+        await self._note("poll", report)
+        return report
+
+    async def reconcile(self, due_at: datetime | None = None) -> RunReport | None:
+        """Reconcile what was due by then."""
+        report = await self._turns.reconcile(due_at)
+        await self._note("reconcile", report)
+        return report
+
+    async def read_tasks_file(self) -> None:
+        """Take over the tasks file if it has changed."""
+        self._note_discovery(await self._discovery.read_tasks_file())
+
+    async def run_discovery(self) -> None:
+        """Run the discovery command and take over what it lists."""
+
+        async def discover() -> None:
+            self._note_discovery(await self._discovery.run_command())
+
+        await self._unless_stopped(discover())
+
+    async def keep_house(self) -> None:
+        """Close lost runs."""
+        lost = await self._turns.keep_house()
+        if lost:
+            self._log.warning("runs_lost", message=f"{lost} runs whose process died were closed", runs=lost)
+
+    def beat(self) -> None:
+        """Show that the loop turns."""
+        self._health.beat()
+        self._notifier.watchdog()
+
+    def job_trouble(self, job: str, trouble: str, reason: str) -> None:
+        """Tell that a job was missed or has failed."""
+        self._metrics.note_job(job, "missed" if trouble == "missed" else "failed")
+        if trouble == "missed":
+            self._log.warning("job_missed", message=reason, job=job)
+        else:
+            self._log.error("tick_failed", message=reason, job=job)
+            self._notifier.status(f"{job} failed: {reason}")
+
+    async def _note(self, kind: RunKind, report: RunReport | None) -> None:
+        if report is None:
+            self._metrics.note_idle_turn(kind)
+        else:
+            at = f"{report.ended_at:%Y-%m-%d %H:%M:%S} UTC"
+            self._notifier.status(
+                f"Run {report.run_id} {report.status} at {at}: {report.tasks} tasks, {report.new} new events"
+            )
+        if report is None or report.status == "succeeded":
+            await self._ping()
+
+    async def _ping(self) -> None:
+        now = self._clock.monotonic()
+        if self._pinger is None or now < self._ping_again_at:
+            return
+        self._ping_again_at = now + _PING_PAUSE
+        await self._unless_stopped(self._ping_now(self._pinger))
+
+    async def _ping_now(self, pinger: Pinger) -> None:
+        trouble = await pinger.ping()
+        self._metrics.note_ping(succeeded=trouble is None)
+        if trouble is not None:
+            self._log.warning("ping_failed", message=trouble)
+
+    def _note_discovery(self, report: DiscoveryReport | None) -> None:
+        if report is None:
+            return
+        fields = {"source": report.source, "listed": report.listed}
+        if report.error is not None:
+            self._metrics.note_discovery_failure(report.source)
+            self._log.warning("discovery_failed", message=report.error, **fields)
+        for problem in report.problems:
+            self._log.warning("discovery_failed", message=problem, **fields)
+        if report.added or report.resumed or report.paused:
+            self._log.info(
+                "tasks_discovered",
+                message=f"{report.added} tasks added, {report.resumed} resumed, {report.paused} paused",
+                added=report.added,
+                resumed=report.resumed,
+                paused=report.paused,
+                **fields,
+            )

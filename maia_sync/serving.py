@@ -1,0 +1,230 @@
+"""How does the daemon live: started, told to reload, told to stop? Settings become a running service.
+
+A life is everything that one configuration makes: database, client, web, jobs. A reload (SIGHUP) ends
+the life in hand cleanly and begins another; metrics and logs go on. Where the new configuration
+cannot be used, the old one stays.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from functools import partial
+from random import Random
+from typing import TYPE_CHECKING
+
+from maia_sync.app import open_app
+from maia_sync.clock import SystemClock
+from maia_sync.config import read_environment
+from maia_sync.errors import Bug, MaiaSyncError, OperatorMustAct
+from maia_sync.maia.auth import make_auth
+from maia_sync.service.daemon import Daemon
+from maia_sync.service.discovery import Discovery
+from maia_sync.service.duties import Duties
+from maia_sync.service.health import Health
+from maia_sync.service.logs import RunLog, set_up_logging
+from maia_sync.service.metrics import Metrics
+from maia_sync.service.notify import notifier_from
+from maia_sync.service.ping import Pinger
+from maia_sync.settings import read_secret_file
+from maia_sync.store.gauges import read_gauges
+from maia_sync.sync.handover import ThreadHandover
+from maia_sync.sync.ticks import Ticks, unless_stopped
+from maia_sync.version import __version__
+from maia_sync.web.application import make_web
+from maia_sync.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import TextIO
+
+    from maia_sync.app import App
+    from maia_sync.clock import Clock
+    from maia_sync.model import Observer
+    from maia_sync.service.logs import Log
+    from maia_sync.settings import Settings, WebSettings
+    from maia_sync.store.gauges import Gauges
+
+_LAST_RESORT_SECONDS = 9.0
+"""A stop takes no longer than ten seconds: what still hangs then is cut off. It costs nothing stored."""
+_EXIT_OF_SIGNAL = 128
+
+
+class Service:
+    """The daemon through all its lives. `run()` once, in the main thread."""
+
+    def __init__(
+        self, load: Callable[[], Settings], *, clock: Clock | None = None, stream: TextIO | None = None
+    ) -> None:
+        self._load = load
+        self._clock = clock or SystemClock()
+        self._stream = stream or sys.stderr
+        self._notifier = notifier_from(read_environment())
+        self._metrics = Metrics(read=self._read_gauges, clock=self._clock)
+        self._app: App | None = None
+        self._log: Log | None = None
+        self._stop: asyncio.Future[int] | None = None
+        self._reloaded: Settings | None = None
+
+    def run(self) -> int:
+        """Serve until SIGINT or SIGTERM; return the exit code.
+
+        Raises OperatorMustAct if it cannot begin: configuration, database, address.
+        """
+        return asyncio.run(self._live_on())
+
+    async def _live_on(self) -> int:
+        """Live one life after the other; one that cannot begin is followed by one like that before."""
+        good: Settings | None = None
+        settings = self._load()
+        with self._signals_heard():
+            while True:
+                try:
+                    ended_by = await self._live(settings, begun=good is None)
+                except OperatorMustAct as error:
+                    if good is None or settings is good:
+                        raise
+                    self._tell_not_reloaded(error)
+                    settings = good
+                    continue
+                if ended_by != signal.SIGHUP or self._reloaded is None:
+                    return _EXIT_OF_SIGNAL + ended_by
+                good, settings = settings, self._reloaded
+
+    async def _live(self, settings: Settings, *, begun: bool) -> int:
+        """Live one life; return the number of the signal that ended it."""
+        stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._stop = stop
+        log = self._log = set_up_logging(settings.log, stream=self._stream, clock=self._clock)
+        async with AsyncExitStack() as stack:
+            app = self._app = stack.enter_context(open_app(settings, clock=self._clock))
+            app.database.require_migrated()
+            health = Health(clock=self._clock, check_database=app.database.require_migrated)
+            url = await stack.enter_async_context(self._web(settings.web, health))
+            duties = await self._open_duties(stack, app, log, health, stop)
+            daemon = Daemon(
+                schedule=settings.schedule,
+                work=duties,
+                overseer=duties,
+                clock=self._clock,
+                random=Random(),  # noqa: S311 - phases of jobs
+                stop=stop,
+            )
+            health.mark_started()
+            self._tell_begun(log, app, url, begun=begun)
+            await daemon.run()
+            health.mark_stopping()
+            log.info("stopping", message=f"Told to end by {signal.Signals(stop.result()).name}")
+        return stop.result()
+
+    @asynccontextmanager
+    async def _web(self, settings: WebSettings, health: Health) -> AsyncIterator[str]:
+        """Serve metrics and health as long as the block lasts; yields the address."""
+        token = None
+        if settings.token_file is not None:
+            token = read_secret_file(settings.token_file, key="web.token_file")
+        web = make_web(metrics=self._metrics, health=health, token=token)
+        async with WebServer(web, settings.host, settings.port) as server:
+            yield server.url
+
+    async def _open_duties(
+        self, stack: AsyncExitStack, app: App, log: Log, health: Health, stop: asyncio.Future[int]
+    ) -> Duties:
+        """Connect what the jobs need; all of it is closed with the stack."""
+        settings = app.settings
+        observers: list[Observer] = [RunLog(log), self._metrics]
+        auth = make_auth(settings.auth, clock=self._clock, api=settings.api)
+        client = await stack.enter_async_context(app.open_client(auth, observers=observers))
+        handover = stack.enter_context(ThreadHandover(app.threads()))
+        pinger = None
+        if settings.schedule.heartbeat_url is not None:
+            pinger = Pinger(settings.schedule.heartbeat_url, ca_file=settings.api.ca_file)
+            await stack.enter_async_context(pinger)
+        turns = Ticks(
+            settings=settings,
+            database=app.database,
+            client=client,
+            handover=handover,
+            clock=self._clock,
+            worker=app.worker,
+            planner=app.planner,
+            observers=observers,
+            stop=stop,
+        )
+        return Duties(
+            turns=turns,
+            discovery=Discovery(settings.schedule, database=app.database, handover=handover),
+            log=log,
+            metrics=self._metrics,
+            health=health,
+            notifier=self._notifier,
+            pinger=pinger,
+            unless_stopped=partial(unless_stopped, stop=stop),
+            clock=self._clock,
+        )
+
+    def _read_gauges(self) -> Gauges:
+        app = self._app
+        if app is None:
+            raise Bug("metrics were asked for before the service began")
+        with app.database.transaction(write=False) as tx:
+            return read_gauges(tx, max_lag_seconds=app.settings.schedule.max_lag, worker=app.worker)
+
+    def _tell_begun(self, log: Log, app: App, url: str, *, begun: bool) -> None:
+        place = app.database.place
+        log.info(
+            "started" if begun else "reloaded",
+            message=f"maia-sync {__version__} keeps {place} up to date; metrics and health at {url}",
+            worker=app.worker,
+        )
+        if not begun:
+            self._metrics.note_reload(succeeded=True)
+        self._notifier.ready(f"Keeps {place} up to date")
+
+    def _tell_not_reloaded(self, error: MaiaSyncError) -> None:
+        self._metrics.note_reload(succeeded=False)
+        if self._log is not None:
+            sentence = "; ".join(str(error).splitlines())
+            self._log.error("reload_failed", message=f"The configuration stays as it was: {sentence}")
+
+    @contextmanager
+    def _signals_heard(self) -> Iterator[None]:
+        """Hear SIGINT, SIGTERM and SIGHUP as long as the block lasts."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._end, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                loop.remove_signal_handler(number)
+
+    def _end(self, number: int) -> None:
+        """End cleanly, and within ten seconds in any case; a second signal ends the process at once."""
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(each)
+        self._notifier.stopping()
+        last_resort = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [_EXIT_OF_SIGNAL + number])
+        last_resort.daemon = True
+        last_resort.start()
+        self._end_life(number)
+
+    def _reload(self) -> None:
+        self._notifier.reloading(int(self._clock.monotonic() * 1e6))
+        try:
+            self._reloaded = self._load()
+        except MaiaSyncError as error:
+            self._tell_not_reloaded(error)
+            self._notifier.ready("The configuration stays as it was")
+        else:
+            self._end_life(signal.SIGHUP)
+
+    def _end_life(self, number: int) -> None:
+        if self._stop is not None and not self._stop.done():
+            self._stop.set_result(number)
