@@ -46,6 +46,8 @@ _LOOK_FOR_RECONCILES = 60.0
 _WATCH_FILE = 5.0
 _HOUSEKEEPING = 600.0
 _PULSE = 5.0
+_AT_ONCE = " at once"
+"""Behind a job's name: the same job, done out of its turn."""
 _EARLIEST_PHASE = 0.5
 """Of an interval: a job's second time comes after half of the first interval at the earliest."""
 _LONGEST_RESPITE = 900.0
@@ -63,12 +65,12 @@ class Work(Protocol):
         """Reconcile what was due by then."""
         ...
 
-    async def read_tasks_file(self) -> None:
-        """Take over the tasks file if it has changed."""
+    async def read_tasks_file(self) -> bool:
+        """Take over the tasks file if it has changed; tell whether there are tasks to be polled now."""
         ...
 
-    async def run_discovery(self) -> None:
-        """Run the discovery command and take over what it lists."""
+    async def run_discovery(self) -> bool:
+        """Run the discovery command and take over what it lists; tell whether there are tasks to poll."""
         ...
 
     async def keep_house(self) -> None:
@@ -107,6 +109,7 @@ class Daemon:
         self._clock = clock
         self._random = random
         self._stop = stop
+        self._scheduler: AsyncIOScheduler | None = None
         self._in_hand: set[asyncio.Task[Any]] = set()
         self._busy: set[JobName] = set()
         self._again: set[JobName] = set()
@@ -118,7 +121,7 @@ class Daemon:
 
         Whatever was due while no daemon ran is caught up at once.
         """
-        scheduler = self._make_scheduler()
+        scheduler = self._scheduler = self._make_scheduler()
         scheduler.start()
         try:
             await asyncio.shield(self._stop)
@@ -138,25 +141,37 @@ class Daemon:
         scheduler.add_listener(self._hear, EVENT_JOB_MISSED | EVENT_JOB_ERROR | EVENT_JOB_MAX_INSTANCES)
         now = self._clock.now()
         for name, (rhythm, work) in self._jobs().items():
-            job = partial(self._do, name, work)
             phase = self._random.uniform(_EARLIEST_PHASE, 1.0)
-            scheduler.add_job(job, trigger_of(rhythm, now, phase=phase), id=name, name=name)
-            scheduler.add_job(job, DateTrigger(now, timezone=UTC), id=f"{name} at start", name=name)
+            trigger = trigger_of(rhythm, now, phase=phase)
+            scheduler.add_job(partial(self._do, name, work), trigger, id=name, name=name)
+            self._do_at_once(scheduler, name, work)
         return scheduler
 
     def _jobs(self) -> dict[JobName, tuple[Rhythm, Callable[[], Awaitable[object]]]]:
         schedule, work = self._schedule, self._work
         jobs: dict[JobName, tuple[Rhythm, Callable[[], Awaitable[object]]]] = {}
         if schedule.tasks_file is not None:
-            jobs["tasks_file"] = (_WATCH_FILE, work.read_tasks_file)
+            jobs["tasks_file"] = (_WATCH_FILE, partial(self._discover, work.read_tasks_file))
         if schedule.discovery_command is not None:
-            jobs["discovery"] = (schedule.discovery, work.run_discovery)
+            jobs["discovery"] = (schedule.discovery, partial(self._discover, work.run_discovery))
         by_cron = isinstance(schedule.reconcile, Cron)
         jobs["poll"] = (schedule.poll, work.poll)
         jobs["reconcile"] = (schedule.reconcile if by_cron else _LOOK_FOR_RECONCILES, self._reconcile)
         jobs["housekeeping"] = (_HOUSEKEEPING, work.keep_house)
         jobs["pulse"] = (_PULSE, self._beat)
         return jobs
+
+    async def _discover(self, find: Callable[[], Awaitable[bool]]) -> None:
+        """Find tasks; new ones are polled at once, not when the time comes."""
+        if await find() and self._scheduler is not None:
+            self._do_at_once(self._scheduler, "poll", self._work.poll)
+
+    def _do_at_once(
+        self, scheduler: AsyncIOScheduler, name: JobName, work: Callable[[], Awaitable[object]]
+    ) -> None:
+        job = partial(self._do, name, work)
+        trigger = DateTrigger(self._clock.now(), timezone=UTC)
+        scheduler.add_job(job, trigger, id=f"{name}{_AT_ONCE}", name=name, replace_existing=True)
 
     async def _reconcile(self) -> None:
         """Reconcile what is due; by cron, what has not been reconciled since the latest point in time."""
@@ -212,8 +227,8 @@ class Daemon:
         self._respite_until[name] = self._clock.monotonic() + respite
 
     def _hear(self, event: Any) -> None:
-        """Hear from the scheduler. `at start` jobs have the same name as the others."""
-        name = str(event.job_id).removesuffix(" at start")
+        """Hear from the scheduler."""
+        name = str(event.job_id).removesuffix(_AT_ONCE)
         if event.code == EVENT_JOB_MAX_INSTANCES:
             self._again.update(job for job in self._busy if job == name)
         elif event.code == EVENT_JOB_MISSED:

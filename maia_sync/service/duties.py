@@ -76,17 +76,17 @@ class Duties:
         await self._note("reconcile", report)
         return report
 
-    async def read_tasks_file(self) -> None:
-        """Take over the tasks file if it has changed."""
-        self._note_discovery(await self._discovery.read_tasks_file())
+    async def read_tasks_file(self) -> bool:
+        """Take over the tasks file if it has changed; tell whether there are tasks to be polled now."""
+        return self._note_discovery(await self._discovery.read_tasks_file())
 
-    async def run_discovery(self) -> None:
-        """Run the discovery command and take over what it lists."""
+    async def run_discovery(self) -> bool:
+        """Run the discovery command and take over what it lists; tell whether there are tasks to poll."""
 
-        async def discover() -> None:
-            self._note_discovery(await self._discovery.run_command())
+        async def discover() -> bool:
+            return self._note_discovery(await self._discovery.run_command())
 
-        await self._unless_stopped(discover())
+        return bool(await self._unless_stopped(discover()))
 
     async def keep_house(self) -> None:
         """Close lost runs."""
@@ -132,9 +132,9 @@ class Duties:
         if trouble is not None:
             self._log.warning("ping_failed", message=trouble)
 
-    def _note_discovery(self, report: DiscoveryReport | None) -> None:
+    def _note_discovery(self, report: DiscoveryReport | None) -> bool:
         if report is None:
-            return
+            return False
         fields = {"source": report.source, "listed": report.listed}
         if report.error is not None:
             self._metrics.note_discovery_failure(report.source)
@@ -150,3 +150,4 @@ class Duties:
                 paused=report.paused,
                 **fields,
             )
+        return bool(report.added or report.resumed)

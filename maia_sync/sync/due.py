@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from maia_sync.sync.heartbeat import Heartbeat
 
 _SHORTEST_WAIT = 0.05
+_LOOK_AGAIN = 0.5
+"""While tasks are being walked, nobody knows when they are due next: seconds until the next look."""
 
 
 class Turn(NamedTuple):
@@ -106,8 +108,7 @@ class DueTasks:
             due_at = self._due_at or tx.now
             next_due = read_next_due(tx, self.kind)
             if next_due is None or next_due > due_at:
-                wait = None if next_due is None else (next_due - due_at).total_seconds()
-                return _Claimed([], wait)
+                return _Claimed([], self._wait(next_due, due_at))
         with self._database.transaction() as tx:
             leases = claim_due(
                 tx, self.kind, self._worker, self._lease_seconds, most=self._most, due_at=self._due_at
@@ -116,6 +117,12 @@ class DueTasks:
             self._heartbeat.hold(lease)
         self._waiting += leases
         return _Claimed(leases, None if leases else _SHORTEST_WAIT)
+
+    def _wait(self, next_due: datetime | None, due_at: datetime) -> float | None:
+        wait = None if next_due is None else (next_due - due_at).total_seconds()
+        if self._heartbeat.is_holding:
+            wait = min(wait or _LOOK_AGAIN, _LOOK_AGAIN)
+        return wait
 
     def _release(self, leases: list[Lease]) -> None:
         with self._database.transaction() as tx:

@@ -29,6 +29,11 @@ class Heartbeat:
         self._lease_seconds = lease_seconds
         self._held: dict[str, Lease] = {}
 
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether there are leases to keep alive."""
+        return bool(self._held)
+
     def hold(self, lease: Lease) -> None:
         """Begin to keep a lease alive; may be called in any thread."""
         self._held[lease.task_id] = lease
