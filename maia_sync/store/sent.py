@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, update
 
 from maia_sync.model import SentMessage
 from maia_sync.store.schema import sent_message, task
-from maia_sync.store.tasks import upsert_tasks
+from maia_sync.store.tasks import heat, upsert_tasks
 
 if TYPE_CHECKING:
     from maia_sync.model import SendOutcome
@@ -45,9 +45,13 @@ def complete_sent_message(tx: Transaction, number: int, outcome: SendOutcome, er
 
 
 def track_sent_task(tx: Transaction, task_id: str) -> bool:
-    """Track a task that a message went to, unless it is tracked, paused or not; tell whether it was not."""
+    """Track a task that a message went to, unless it is tracked, paused or not; tell whether it was not.
+
+    Either way it is hot: polled at once, and often as long as it has news.
+    """
     status = tx.connection.execute(select(task.c.status).where(task.c.task_id == task_id)).scalar()
     if status not in (None, "untracked"):
+        heat(tx, [task_id])
         return False
     upsert_tasks(tx, [task_id])
     return True
