@@ -218,8 +218,8 @@ MUTANTS = (
         "P5",
         "moves the checkpoint without the events",
         "sync/page.py",
-        "    renew_lease(tx, lease, lease_seconds)\n",
-        "    renew_lease(tx, lease, lease_seconds)\n"
+        "    renew_lease(tx, lease, terms.lease_seconds)\n    page, following = pages\n",
+        "    renew_lease(tx, lease, terms.lease_seconds)\n    page, following = pages\n"
         "    if page.next_token:\n"
         "        early = Cursor(page_token=page.next_token, compare_seq=position.cursor.compare_seq)\n"
         "        advance_checkpoint(tx, lease, msgspec.structs.replace(position.checkpoint, cursor=early))\n"
@@ -263,7 +263,7 @@ MUTANTS = (
     Mutant(
         "P7",
         "notices no circle of tokens",
-        "sync/walk.py",
+        "sync/loop_guard.py",
         "        if page.next_token == self._remembered:\n",
         "        if page.next_token is None:\n",
         f"{ISOLATED}::test_p7_an_endless_or_looping_log_is_never_a_completed_walk",
@@ -271,9 +271,9 @@ MUTANTS = (
     Mutant(
         "P7",
         "leaves an error that has passed",
-        "store/tasks.py",
-        "        failures=0,\n        last_error=None,\n        last_error_at=None,\n",
-        "",
+        "store/polls.py",
+        '"last_error": None, "last_error_at": None}',
+        "}",
         f"{ISOLATED}::test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover",
         "sqlite-8",
     ),

@@ -199,7 +199,7 @@ def columns_stay_apart(modules: list[Module]) -> Iterator[str]:
         else:
             foreign = []
             both = [[*module.imports_any({f"{PACKAGE}.{column}"})] for column in ("maia", "store")]
-            if all(both) and module.floor not in ("sync", "app"):
+            if all(both) and module.floor not in ("sync", "app", "serving"):
                 foreign = both[1]
         for each in foreign:
             yield module.at(
