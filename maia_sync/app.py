@@ -91,7 +91,7 @@ class App:
 
         Raises UsageError for an id that is no UUID, and DatabaseError.
         """
-        named = [_checked(task_id) for task_id in task_ids]
+        named = _checked_each(task_ids)
         self.database.require_migrated()
         with self.database.transaction() as tx:
             return upsert_tasks(tx, named, label=label)
@@ -251,7 +251,7 @@ class App:
 
     def _tracked(self, task_ids: Sequence[str]) -> list[str]:
         """Return the ids, each once. Raises UsageError unless all are tracked, and DatabaseError."""
-        named = list(dict.fromkeys(_checked(task_id) for task_id in task_ids))
+        named = list(dict.fromkeys(_checked_each(task_ids)))
         self.database.require_migrated()
         with self.database.transaction(write=False) as tx:
             tracked = {task.task_id for task in read_tasks(tx, task_ids=named) if task.status != "untracked"}
@@ -308,6 +308,12 @@ def _checked(task_id: str) -> str:
         return str(UUID(task_id))
     except (ValueError, AttributeError, TypeError) as error:
         raise UsageError(f"{str(task_id)[:60]!r} is not a task id: expected a UUID") from error
+
+
+def _checked_each(task_ids: Sequence[str]) -> list[str]:
+    if isinstance(task_ids, str):  # which is a sequence of its letters
+        raise UsageError("task_ids is one id, not a list of ids")
+    return [_checked(task_id) for task_id in task_ids]
 
 
 def _user() -> str:

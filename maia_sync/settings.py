@@ -233,6 +233,11 @@ class ScheduleSettings(_Section, frozen=True, kw_only=True):
     """Whoever knows such an address can feign our heartbeat, hence a secret."""
     lease: float = 60.0
 
+    @property
+    def silence(self) -> float:
+        """How long a living run may hold no lease, in seconds: it may wait for the next task to come due."""
+        return self.lease + (self.poll if isinstance(self.poll, float) else 0.0)
+
     def _shown(self) -> dict[str, object]:
         command = self.discovery_command
         return {"discovery_command": (command[0], HIDDEN)} if command else {}

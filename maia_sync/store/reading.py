@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import and_, func, literal, not_, or_, select, tuple_
 
 from maia_sync.model import NO_TIMESTAMP, Task
-from maia_sync.store.schema import quarantine, task_event, task_event_revision
+from maia_sync.store.schema import task_event
 from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:
@@ -120,16 +120,6 @@ def read_figures_of(tx: Transaction, tasks: Sequence[Task]) -> list[TaskFigures]
         TaskFigures(task=task, events=events.get(task.task_id, 0), vanished=vanished.get(task.task_id, 0))
         for task in tasks
     ]
-
-
-def read_totals(tx: Transaction, figures: Sequence[TaskFigures]) -> Totals:
-    """Return the sums over tasks, and what is counted over all of them."""
-    return Totals(
-        events=sum(one.events for one in figures),
-        vanished=sum(one.vanished for one in figures),
-        revisions=_count(tx, select(func.count()).select_from(task_event_revision)),
-        quarantined=_count(tx, select(func.count()).select_from(quarantine)),
-    )
 
 
 def read_log(

@@ -45,10 +45,10 @@ def finish_run(tx: Transaction, report: RunReport) -> None:
     tx.connection.execute(update(sync_run).where(sync_run.c.id == report.run_id).values(values))
 
 
-def close_lost_runs(tx: Transaction, *, lease_seconds: float) -> int:
+def close_lost_runs(tx: Transaction, *, silent_seconds: float) -> int:
     """Mark runs whose process died without a word; returns how many.
 
-    A run is lost if it is older than a lease and its worker holds no living one.
+    A run is lost if it is so old and its worker holds no living lease.
     """
     living = select(task.c.lease_owner).where(
         task.c.lease_owner.is_not(None), task.c.lease_expires_at >= tx.now
@@ -57,7 +57,7 @@ def close_lost_runs(tx: Transaction, *, lease_seconds: float) -> int:
         update(sync_run)
         .where(
             sync_run.c.status == "running",
-            sync_run.c.started_at < tx.now - timedelta(seconds=lease_seconds),
+            sync_run.c.started_at < tx.now - timedelta(seconds=silent_seconds),
             sync_run.c.worker.not_in(living),
         )
         .values(status="lost", ended_at=tx.now)

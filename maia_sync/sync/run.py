@@ -114,7 +114,7 @@ class Run:
 
     def _open(self) -> tuple[int, datetime, int]:
         with self._database.transaction() as tx:
-            close_lost_runs(tx, lease_seconds=self._settings.schedule.lease)
+            close_lost_runs(tx, silent_seconds=self._settings.schedule.silence)
             run_id = start_run(tx, kind=self._kind, worker=self._worker)
             return run_id, tx.now, self._count_tasks(tx)
 

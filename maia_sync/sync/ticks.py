@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from maia_sync.store.runs import close_lost_runs
 from maia_sync.sync.due import DueTasks, Turn
 from maia_sync.sync.heartbeat import Heartbeat
+from maia_sync.sync.patience import PatientHandover
 from maia_sync.sync.run import Run
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ class Ticks:
 
         def work() -> int:
             with self._database.transaction() as tx:
-                return close_lost_runs(tx, lease_seconds=self._settings.schedule.lease)
+                return close_lost_runs(tx, silent_seconds=self._settings.schedule.silence)
 
         return await self._handover.run(work)
 
@@ -86,10 +87,16 @@ class Ticks:
         heartbeat = Heartbeat(
             database=self._database, handover=self._handover, clock=self._clock, lease_seconds=lease_seconds
         )
+        patient = PatientHandover(
+            self._handover,
+            clock=self._clock,
+            patience=self._settings.database.patience,
+            observers=self._observers,
+        )
         due = DueTasks(
             kind=kind,
             database=self._database,
-            handover=self._handover,
+            handover=patient,
             clock=self._clock,
             heartbeat=heartbeat,
             worker=self._worker,

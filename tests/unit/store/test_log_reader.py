@@ -13,7 +13,8 @@ from maia_sync.store import log_reader
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.database import Database
 from maia_sync.store.log_reader import LogReader
-from maia_sync.store.reading import read_task_figures, read_totals
+from maia_sync.store.reading import read_task_figures
+from maia_sync.store.standing import count_stored
 from maia_sync.store.tasks import upsert_tasks
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def test_figures_count_rows_per_task(log: Log) -> None:
     log.write(1, 2, 3)
     with log.database.transaction(write=False) as tx:
         figures = read_task_figures(tx)
-        totals = read_totals(tx, figures)
+        totals = count_stored(tx)
         assert {one.task.task_id: (one.events, one.vanished) for one in figures} == {
             TASK: (3, 0),
             OTHER: (0, 0),
