@@ -22,7 +22,7 @@ from maia_sync.clock import SystemClock
 from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
-from maia_sync.model import OutgoingMessage
+from maia_sync.model import WALKED_STATUSES, OutgoingMessage
 from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
 from maia_sync.store.log_reader import LogReader
@@ -233,6 +233,11 @@ class App:
     async def _probe(self, auth: BearerAuth) -> Probe:
         async with self.open_client(auth) as client:
             return await client.probe(self._some_task())
+
+    def has_tasks(self) -> bool:
+        """Tell whether there is any task that is polled. Raises DatabaseError."""
+        with self.database.transaction(write=False) as tx:
+            return bool(read_task_ids(tx, WALKED_STATUSES, after=None, limit=1))
 
     def _some_task(self) -> str | None:
         try:

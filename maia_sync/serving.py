@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 _LAST_RESORT_SECONDS = 9.0
 """A stop takes no longer than ten seconds: what still hangs then is cut off. It costs nothing stored."""
+_SAME_SIGNAL_SECONDS = 1.0
 _EXIT_OF_SIGNAL = 128
 
 
@@ -69,6 +70,7 @@ class Service:
         self._log: Log | None = None
         self._stop: asyncio.Future[int] | None = None
         self._reloaded: Settings | None = None
+        self._told_to_end_at: float | None = None
 
     def run(self) -> int:
         """Serve until SIGINT or SIGTERM; return the exit code.
@@ -181,6 +183,10 @@ class Service:
             message=f"maia-sync {__version__} keeps {place} up to date; metrics and health at {url}",
             worker=app.worker,
         )
+        schedule = app.settings.schedule
+        if schedule.tasks_file is None and schedule.discovery_command is None and not app.has_tasks():
+            hint = "No tasks are tracked: `maia-sync track TASK_ID`, or set schedule.tasks_file"
+            log.warning("no_tasks", message=hint)
         if not begun:
             self._metrics.note_reload(succeeded=True)
         self._notifier.ready(f"Keeps {place} up to date")
@@ -205,10 +211,16 @@ class Service:
                 loop.remove_signal_handler(number)
 
     def _end(self, number: int) -> None:
-        """End cleanly, and within ten seconds in any case; a second signal ends the process at once."""
-        loop = asyncio.get_running_loop()
-        for each in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(each)
+        """End cleanly, and within ten seconds in any case; a second signal ends the process at once.
+
+        Some supervisors send a signal twice in the same moment: that is one.
+        """
+        now = self._clock.monotonic()
+        if self._told_to_end_at is not None:
+            if now - self._told_to_end_at > _SAME_SIGNAL_SECONDS:
+                os._exit(_EXIT_OF_SIGNAL + number)
+            return
+        self._told_to_end_at = now
         self._notifier.stopping()
         last_resort = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [_EXIT_OF_SIGNAL + number])
         last_resort.daemon = True

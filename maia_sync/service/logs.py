@@ -12,12 +12,13 @@ and, where they make sense, `run_id`, `task_id`, `kind` (of a run or a walk), `s
 `new`, `changed`, `unchanged`, `vanished`, `quarantined`, `bytes`. What is of a run bears its `run_id`,
 however many run at once. The events:
 
-    started, stopping, stopped, reloaded, reload_failed                 the service as a whole
+    started, no_tasks, stopping, reloaded, reload_failed                the service as a whole
     run_finished (info, one a run), run_started, walk_finished,         the work; the last five are debug
     page_stored, request_made, waiting (info from 5 s on)
     task_failed, lease_lost                                             one task; warnings
     tick_failed, job_missed, job_failed, database_lost, database_back,  what goes wrong around it
-    discovery_failed, ping_failed, web_failed
+    discovery_failed, ping_failed, runs_lost
+    tasks_discovered                                                    what a source has brought
     library                                                             a warning of a library, with `logger`
 
 Error texts come partly from elsewhere: characters that a terminal would obey are shown as `\uXXXX`, and
