@@ -17,6 +17,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from maia_sync.app import open_app
 from maia_sync.clock import SystemClock
 from maia_sync.config import read_environment
@@ -30,7 +32,7 @@ from maia_sync.service.logs import RunLog, set_up_logging
 from maia_sync.service.metrics import Metrics
 from maia_sync.service.notify import notifier_from
 from maia_sync.service.ping import Pinger
-from maia_sync.settings import read_secret_file
+from maia_sync.settings import Cron, read_secret_file
 from maia_sync.store.gauges import read_gauges
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.ticks import Ticks, unless_stopped
@@ -173,8 +175,12 @@ class Service:
         app = self._app
         if app is None:
             raise Bug("metrics were asked for before the service began")
+        schedule = app.settings.schedule
         with app.database.transaction(write=False) as tx:
-            return read_gauges(tx, max_lag_seconds=app.settings.schedule.max_lag, worker=app.worker)
+            gauges = read_gauges(tx, max_lag_seconds=schedule.max_lag, worker=app.worker)
+        if isinstance(schedule.reconcile, Cron):  # then each task is due for the next point in time
+            return msgspec.structs.replace(gauges, reconciles_due=0)
+        return gauges
 
     def _tell_begun(self, log: Log, app: App, url: str, *, begun: bool) -> None:
         place = app.database.place
