@@ -11,9 +11,10 @@ def register(cli: typer.Typer) -> None:
 
 
 def run(context: typer.Context) -> int:
-    """Keep the copy up to date until told to stop: polls, reconciles, finds tasks, serves metrics.
+    """Keep the copy up to date as a service, until told to stop.
 
-    SIGTERM and Ctrl-C end it within ten seconds, SIGHUP reads the configuration again.
+    Polls each task when it is due, reconciles, finds tasks, serves metrics and health. SIGTERM and Ctrl-C
+    end it within ten seconds, SIGHUP reads the configuration again.
     """
     from maia_sync.serving import Service
 

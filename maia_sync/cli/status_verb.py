@@ -40,7 +40,7 @@ def status(
     ] = None,
     as_json: AsJson = False,
 ) -> int:
-    """Show how the copy stands, over all and of the tasks that need a look first."""
+    """Show how the copy stands, over all and per task."""
     given = None if max_lag is None else parse_duration(max_lag, option="--max-lag")
     with invocation_of(context).app() as app:
         bound = app.settings.schedule.max_lag if given is None else given

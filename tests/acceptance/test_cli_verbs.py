@@ -15,6 +15,7 @@ from cli_folder import CliFolder, for_sandbox, tracked_copy
 from maia_sync.sandbox.server import SandboxServer
 from maia_sync.sandbox.story import make_world, more_events
 from maia_sync.sandbox.world import Log, World
+from maia_sync.store.schema import HEAD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def test_init_writes_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> 
 
 
 def test_current_prints_the_revision_alone(folder: CliFolder) -> None:
-    assert folder.ok("db", "current").out == "0002\n"
+    assert folder.ok("db", "current").out == f"{HEAD}\n"
 
 
 def test_any_spelling_of_a_uuid_names_the_same_task(folder: CliFolder) -> None:

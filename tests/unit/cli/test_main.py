@@ -30,6 +30,7 @@ VERBS = [
     "tasks",
     "sync",
     "verify",
+    "run",
     "status",
     "events",
     "send",
