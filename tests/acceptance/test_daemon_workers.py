@@ -1,0 +1,114 @@
+"""Do several workers share the work, and is nothing lost or doubled when they die or sleep?"""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_folder import CliFolder, for_sandbox
+from daemon import Daemon, wait_until
+from logs import world_of_many
+from oracle import Copy, assert_to_the_letter
+
+from maia_sync.sandbox.server import SandboxServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from maia_sync.sandbox.world import World
+
+
+def tracking(folder: CliFolder, world: World) -> None:
+    ids = "\n".join(world.logs)
+    assert folder.run("track", "--from-file", "-", stdin=ids).code == 0
+
+
+def is_complete(copy: Copy, world: World) -> bool:
+    unread = copy.one("SELECT count(*) FROM task WHERE last_polled_at IS NULL")
+    return unread == 0 and copy.one("SELECT count(*) FROM task_event") == sum(
+        len(log.events) for log in world.logs.values()
+    )
+
+
+def assert_each_once(copy: Copy, world: World) -> None:
+    assert copy.one("SELECT count(*) FROM task_event_revision") == 0
+    for task, log in list(world.logs.items())[::7]:
+        assert_to_the_letter(copy, task, log.events)
+
+
+@pytest.mark.parametrize(
+    ("database_url", "workers", "tasks", "length"),
+    [("postgresql", 4, 60, 3_000), ("sqlite", 2, 12, 1_500)],
+    indirect=["database_url"],
+)
+def test_workers_of_which_one_is_killed_and_one_sleeps_beyond_its_lease_copy_each_event_once(
+    database_url: str, workers: int, tasks: int, length: int, tmp_path: Path, one_authority: Path
+) -> None:
+    world = world_of_many(tasks, length, latency=0.05)
+    copy = Copy(database_url)
+    with ExitStack() as stack:
+        server = stack.enter_context(SandboxServer(world))
+        folder = for_sandbox(tmp_path, server.url, one_authority)
+        folder.variables |= {
+            "MAIA_SYNC_DATABASE__URL": database_url,
+            "MAIA_SYNC_API__PAGE_SIZE": "100",
+            "MAIA_SYNC_API__CONCURRENCY": "4",
+            "MAIA_SYNC_API__RETRIES": "5",
+        }
+        tracking(folder, world)
+        crew = [stack.enter_context(Daemon(folder, f"w{number}")) for number in range(workers)]
+        killed, sleeper = crew[0], crew[1]
+        wait_until(lambda: held_by(copy, "w0") > 0 and held_by(copy, "w1") > 0, "both hold tasks")
+        wait_until(lambda: copy.one("SELECT count(*) FROM task_event") > tasks * length // 10, "some pages")
+        while True:
+            sleeper.send(signal.SIGSTOP)
+            if held_by(copy, "w1") > 0:
+                break
+            sleeper.send(signal.SIGCONT)
+            time.sleep(0.02)
+        if workers > 2:
+            killed.send(signal.SIGKILL)
+        wait_until(lambda: is_complete(copy, world), "all is copied without the sleeper")
+        requests = world.tally.requests
+        sleeper.send(signal.SIGCONT)
+        lost = sleeper.wait_for("lease_lost")
+        assert lost["task_id"] in world.logs
+        for each in crew[1:]:
+            each.end()
+    pages = tasks * -(-length // 100)
+    print(f"{requests} requests for {pages} pages: {requests / pages:.2f}")
+    assert requests <= 1.25 * pages
+    assert is_complete(copy, world)
+    assert_each_once(copy, world)
+    assert copy.free_leases() == 0
+
+
+def held_by(copy: Copy, worker: str) -> int:
+    owners = [owner for (owner,) in copy.ask("SELECT lease_owner FROM task WHERE lease_owner IS NOT NULL")]
+    return sum(owner.startswith(f"{worker}:") for owner in owners)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_sync_beside_the_daemon_works_on_what_is_free_and_says_what_was_left(
+    database_url: str, tmp_path: Path, one_authority: Path
+) -> None:
+    world = world_of_many(4, 2_000, latency=0.1)
+    copy = Copy(database_url)
+    with SandboxServer(world) as server:
+        folder = for_sandbox(tmp_path, server.url, one_authority)
+        folder.variables |= {"MAIA_SYNC_DATABASE__URL": database_url, "MAIA_SYNC_API__PAGE_SIZE": "100"}
+        tracking(folder, world)
+        with Daemon(folder, "w0", MAIA_SYNC_API__CONCURRENCY="2") as daemon:
+            wait_until(lambda: held_by(copy, "w0") == 2, "the daemon holds two tasks")
+            done = folder.run("sync", "--json")
+            assert done.code == 0, done
+            report = done.json()
+            print(report["tasks"], report["held"])
+            assert len(report["held"]) + report["tasks"] == 4
+            assert report["held"]
+            wait_until(lambda: is_complete(copy, world), "all is copied")
+            assert daemon.end()[0] == 143
+    assert_each_once(copy, world)
