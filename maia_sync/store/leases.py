@@ -70,6 +70,12 @@ _TAKEN = {
 _GIVEN_BACK: dict[str, Any] = {"lease_owner": None, "lease_acquired_at": None, "lease_expires_at": None}
 # Made once: building a statement anew for every page costs more than executing it.
 _ACQUIRE = update(task).where(task.c.task_id == bindparam("of_task"), _FREE).values(_TAKEN).returning(*_STATE)
+_TAKE_BACK = (
+    update(task)
+    .where(task.c.task_id == bindparam("of_task"), or_(_FREE, task.c.lease_owner == bindparam("new_owner")))
+    .values(_TAKEN)
+    .returning(*_STATE)
+)
 _RENEW = update(task).where(_OURS).values(lease_expires_at=bindparam("until"))
 _RELEASE = update(task).where(_OURS).values(_GIVEN_BACK)
 _DUE_COLUMN: dict[ClaimKind, Column[Any]] = {
@@ -107,10 +113,15 @@ _CLAIM = {kind: _claim_of(kind) for kind in _DUE_COLUMN}
 _NEXT_DUE = {kind: _next_due_of(kind) for kind in _DUE_COLUMN}
 
 
-def acquire_lease(tx: Transaction, task_id: str, owner: str, seconds: float) -> Lease | None:
-    """Take the task's lease if it is free or expired; None if another worker holds it."""
+def acquire_lease(
+    tx: Transaction, task_id: str, owner: str, seconds: float, *, again: bool = False
+) -> Lease | None:
+    """Take the task's lease if it is free or expired; None if another worker holds it.
+
+    `again`: also if it is this worker's already, as nobody knows whether it has taken it just now.
+    """
     values = {"of_task": task_id, **_taking(tx, owner, seconds)}
-    row = tx.connection.execute(_ACQUIRE, values).one_or_none()
+    row = tx.connection.execute(_TAKE_BACK if again else _ACQUIRE, values).one_or_none()
     return None if row is None else _lease_from_row(row, owner)
 
 

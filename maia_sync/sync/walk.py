@@ -111,7 +111,7 @@ class Walk:
         The report's kind stays None if another worker holds the task.
         """
         try:
-            position = await self._around.handover.run(self._start)
+            position = await self._started()
             if position is not None:
                 position = await self._begun(position)
             while position is not None:
@@ -193,7 +193,16 @@ class Walk:
         if onward.kind != self.report.kind:
             self.report = msgspec.structs.replace(self.report, kind=onward.kind)
 
-    def _start(self) -> Position | None:
+    async def _started(self) -> Position | None:
+        """Begin; if the database was lost as the lease was being taken, it may be ours already."""
+        try:
+            return await self._around.handover.run(self._start, once=True)
+        except DatabaseUnreachable as trouble:
+            if not may_have_happened(trouble):
+                raise
+        return await self._around.handover.run(partial(self._start, again=True))
+
+    def _start(self, *, again: bool = False) -> Position | None:
         """Take the lease and read the checkpoint; None if another worker holds the task.
 
         The lease is noted here, in the worker thread: a walk that is cancelled meanwhile must
@@ -202,7 +211,7 @@ class Walk:
         around, claimed = self._around, self._lease is not None
         with around.database.transaction(write=not claimed) as tx:
             lease = self._lease or acquire_lease(
-                tx, self._task_id, around.worker, around.settings.schedule.lease
+                tx, self._task_id, around.worker, around.settings.schedule.lease, again=again
             )
             if lease is None:
                 return None
