@@ -333,3 +333,35 @@ def test_every_access_path_of_a_log_table_leads_with_task_id(name: str) -> None:
     table = metadata.tables[name]
     for path in (table.primary_key, *table.indexes):
         assert next(iter(path.columns)).name == "task_id", path.name
+
+
+def test_each_migration_only_adds_so_that_workers_of_the_version_before_can_go_on(
+    new_database: Callable[[], Database],
+) -> None:
+    """What is there stays as it is; what is new may be left out of an INSERT."""
+    database = new_database()
+    before: dict[str, dict[str, tuple[str, bool]]] = {}
+    for revision in KNOWN_REVISIONS:
+        run_alembic(database, command.upgrade, revision)
+        after = columns_of(database)
+        for table, columns in before.items():
+            assert after[table].items() >= columns.items(), f"{revision} changes or drops a column of {table}"
+            for name in after[table].keys() - columns.keys():
+                assert after[table][name][1], f"{revision}: {table}.{name} has to be given by an INSERT"
+        before = after
+
+
+def columns_of(database: Database) -> dict[str, dict[str, tuple[str, bool]]]:
+    """Return the type of each column, and whether an INSERT may leave it out."""
+    with plain_connection(database) as connection:
+        inspector = sa.inspect(connection)
+        return {
+            table: {
+                column["name"]: (
+                    str(column["type"]),
+                    column["nullable"] or column["default"] is not None or "identity" in column,
+                )
+                for column in inspector.get_columns(table)
+            }
+            for table in inspector.get_table_names()
+        }
