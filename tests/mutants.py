@@ -32,6 +32,8 @@ UPSTREAM = "integration/test_upstream.py"
 MANNERS = "integration/test_manners.py"
 ISOLATED = "integration/test_promises_isolated.py"
 DISCREET = "integration/test_promises_discreet.py"
+LEASES = "integration/test_leases.py"
+TICKS = "integration/test_ticks.py"
 KILLS = "acceptance/test_kill_backfill.py"
 
 
@@ -421,6 +423,46 @@ MUTANTS = (
         "if answer.status == 401 and await self._auth.replace(answer.bearer):",
         "if answer.status == 401 and not answer.bearer:",
         f"{SEND}::test_a_401_is_answered_once_with_a_fresh_token",
+    ),
+    Mutant(
+        "P2",
+        "lets a worker write whose lease is another's",
+        "store/leases.py",
+        "_RENEW = update(task).where(_OURS)",
+        '_RENEW = update(task).where(task.c.task_id == bindparam("of_task"))',
+        f"{LEASES}::test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_nothing",
+    ),
+    Mutant(
+        "service",
+        "forgets that a task was made hot while it was walked",
+        "store/polls.py",
+        '(_AS_FOUND, bindparam("poll_at", type_=UtcTimestamp)),',
+        '(_WALKED, bindparam("poll_at", type_=UtcTimestamp)),',
+        f"{LEASES}::test_a_task_that_was_made_hot_in_mid_walk_is_due_at_once_whatever_the_walk_plans",
+    ),
+    Mutant(
+        "service",
+        "polls on what was paused while it was walked",
+        "store/polls.py",
+        "                (~_WALKED, null()),\n                (_AS_FOUND,",
+        "                (_AS_FOUND | ~_WALKED,",
+        f"{LEASES}::test_what_is_paused_or_untracked_is_never_due_also_if_that_came_in_mid_walk",
+    ),
+    Mutant(
+        "service",
+        "lets leases run out while a walk waits",
+        "sync/heartbeat.py",
+        "            await self.beat()\n",
+        "            await asyncio.sleep(0)\n",
+        f"{LEASES}::test_a_heartbeat_keeps_a_lease_whose_walk_waits_longer_than_it_lives",
+    ),
+    Mutant(
+        "service",
+        "never gives way",
+        "sync/walk.py",
+        "return over or self.report.pages + 1 >= turn.pages",
+        "return over",
+        f"{TICKS}::test_a_long_backfill_gives_way_so_that_hot_tasks_stay_fresh",
     ),
 )
 

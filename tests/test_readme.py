@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import configparser
+import json
 import re
 import shlex
 import sqlite3
@@ -14,12 +16,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import psycopg
 import pytest
 import typer
+import yaml
 
 from maia_sync import errors
 from maia_sync.app import open_app
 from maia_sync.cli.failure import EXIT_READER_GONE
 from maia_sync.cli.main import cli
 from maia_sync.config import load_settings, variable_name
+from maia_sync.config_keys import KEYS
 from maia_sync.sandbox.story import make_world
 from maia_sync.store.schema import metadata
 from maia_sync.store.tasks import upsert_tasks
@@ -277,3 +281,29 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
     for link in links:
         found = link[1:] in anchors if link.startswith("#") else (ROOT / link).is_file()
         assert found, link
+
+
+# ------------------------------------------------------------------ recipes
+
+
+def test_every_variable_that_the_readme_names_is_one() -> None:
+    known = {variable_name((section, name)) for section, names in KEYS.items() for name in names}
+    named = set(re.findall(r"MAIA_SYNC_[A-Z_]+[A-Z]", README))
+    assert named - known <= {"MAIA_SYNC_CONFIG", "MAIA_SYNC_TEST_DATABASE_URL"}
+
+
+def test_the_recipes_can_be_read_and_call_verbs_that_there_are() -> None:
+    verbs = {command.name for command in typer.main.get_group(cli).commands.values()}
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    (text,) = [block.text for block in blocks() if block.language == "ini"]
+    unit.read_string(text)
+    assert unit["Service"]["Type"] == "notify"
+    assert unit["Service"]["ExecStart"].split()[-1] in verbs
+    (text,) = [block.text for block in blocks() if block.language == "yaml"]
+    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
+    containers = [*pod["initContainers"], *pod["containers"]]
+    assert [container["args"][0] in verbs for container in containers] == [True, True]
+    (text,) = [block.text for block in blocks() if block.language == "dockerfile"]
+    assert 'ENTRYPOINT ["maia-sync"]' in text
+    assert json.loads(text.splitlines()[-1].removeprefix("CMD "))[0] in verbs
