@@ -154,9 +154,8 @@ class Daemon:
             jobs["tasks_file"] = (_WATCH_FILE, partial(self._discover, work.read_tasks_file))
         if schedule.discovery_command is not None:
             jobs["discovery"] = (schedule.discovery, partial(self._discover, work.run_discovery))
-        by_cron = isinstance(schedule.reconcile, Cron)
         jobs["poll"] = (schedule.poll, work.poll)
-        jobs["reconcile"] = (schedule.reconcile if by_cron else _LOOK_FOR_RECONCILES, self._reconcile)
+        jobs["reconcile"] = (_LOOK_FOR_RECONCILES, self._reconcile)
         jobs["housekeeping"] = (_HOUSEKEEPING, work.keep_house)
         jobs["pulse"] = (_PULSE, self._beat)
         return jobs
@@ -174,7 +173,10 @@ class Daemon:
         scheduler.add_job(job, trigger, id=f"{name}{_AT_ONCE}", name=name, replace_existing=True)
 
     async def _reconcile(self) -> None:
-        """Reconcile what is due; by cron, what has not been reconciled since the latest point in time."""
+        """Reconcile what is due; by cron, what has not been reconciled since the latest point in time.
+
+        So it does not matter when the look comes, nor how long all of it takes.
+        """
         due_at = None
         if isinstance(self._schedule.reconcile, Cron):
             due_at = latest_fire_time(self._schedule.reconcile, self._clock.now())

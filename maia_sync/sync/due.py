@@ -32,7 +32,9 @@ class Turn(NamedTuple):
 
     pages: int
     until: float | None = None
-    """None: it claims what is due when it asks, and waits for nothing."""
+    """None: until nothing is due."""
+    waits: bool = False
+    """It waits for what comes due until then; else only while its own tasks are walked."""
 
 
 class _Claimed(NamedTuple):
@@ -100,7 +102,9 @@ class DueTasks:
 
     def _is_worth_waiting(self, wait: float | None) -> bool:
         until = self.turn.until
-        return wait is not None and until is not None and self._clock.monotonic() + wait < until
+        if wait is None or not (self.turn.waits or self._heartbeat.is_holding):
+            return False
+        return until is None or self._clock.monotonic() + wait < until
 
     def _claim(self) -> _Claimed:
         """Claim; what was claimed is noted here, in the worker thread: it must be given back in any case."""
@@ -119,7 +123,7 @@ class DueTasks:
         return _Claimed(leases, None if leases else _SHORTEST_WAIT)
 
     def _wait(self, next_due: datetime | None, due_at: datetime) -> float | None:
-        wait = None if next_due is None else (next_due - due_at).total_seconds()
+        wait = None if next_due is None or not self.turn.waits else (next_due - due_at).total_seconds()
         if self._heartbeat.is_holding:
             wait = min(wait or _LOOK_AGAIN, _LOOK_AGAIN)
         return wait

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_RECONCILE_SECONDS = 300.0
+"""After which a run that reconciles ends and another goes on, so that what it came to is told."""
 _SHARE_OF_A_TICK = 0.9
 """How much of the time until the next tick a run waits for tasks to come due: it ends before that."""
 
@@ -64,14 +66,16 @@ class Ticks:
         until = None
         if isinstance(rhythm, float):
             until = self._clock.monotonic() + _SHARE_OF_A_TICK * rhythm
-        return await self._run("poll", Turn(self._settings.schedule.turn_pages, until), None)
+        turn = Turn(self._settings.schedule.turn_pages, until, waits=until is not None)
+        return await self._run("poll", turn, None)
 
     async def reconcile(self, due_at: datetime | None = None) -> RunReport | None:
-        """Reconcile the tasks for which it was time by then (None: by now); None if there were none.
+        """Reconcile tasks for which it was time by then (None: by now), for a while; None if there were none.
 
         Raises OperatorMustAct like a run.
         """
-        return await self._run("reconcile", Turn(self._settings.schedule.turn_pages), due_at)
+        until = self._clock.monotonic() + _RECONCILE_SECONDS
+        return await self._run("reconcile", Turn(self._settings.schedule.turn_pages, until), due_at)
 
     async def keep_house(self) -> int:
         """Close the runs whose process died without a word; return how many there were."""
