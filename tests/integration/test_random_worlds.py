@@ -235,7 +235,7 @@ def test_p1_p2_p3_hold_in_random_worlds(seed: int, order: tuple[str, str], tmp_p
 
 
 @pytest.mark.parametrize("order", ORDERS)
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", range(6))
 def test_p1_p2_p3_hold_in_random_worlds_though_walks_give_way(
     seed: int, order: tuple[str, str], tmp_path: Path
 ) -> None:
