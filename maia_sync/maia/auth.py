@@ -98,6 +98,10 @@ class BearerAuth(httpx.Auth):
                 raise self._failure.with_traceback(None)
         return self._token is not None and self._token != refused
 
+    def has_run_out(self, token: Secret) -> bool:
+        """Tell whether a token that was refused is past its time, or has been renewed since."""
+        return token != self._token or self._has_passed(self._expires_at)
+
     def due_in(self) -> float | None:
         """Return in how many seconds the token should be renewed; None if that is not known."""
         if self._token is None or self._renew_at is None:

@@ -251,10 +251,16 @@ class MaiaClient:
     async def _answered(
         self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None = None
     ) -> Answer:
-        """Make a request, and after a 401 once more with another token, if there is one."""
+        """Make a request, and after a 401 once more with another token, if there is one.
+
+        And once more if that one ran out before its answer came: it was not refused for what it is.
+        """
         answer = await self._ask(make, this, whole=whole)
         if answer.status == 401 and await self._auth.replace(answer.bearer):
             answer = await self._ask(make, this, whole=whole)
+            ran_out = answer.status == 401 and self._auth.has_run_out(answer.bearer)
+            if ran_out and await self._auth.replace(answer.bearer):
+                answer = await self._ask(make, this, whole=whole)
         return answer
 
     async def _ask(self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None) -> Answer:

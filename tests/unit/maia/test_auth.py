@@ -469,3 +469,26 @@ def test_p9_the_trust_for_a_plain_http_api_is_not_used_for_signing_in() -> None:
 
     assert _trust("http://127.0.0.1:1/dpc", None) is False
     assert _trust("https://id.core.matillion.com/oauth/dpc/token", None) is True
+
+
+def test_a_refused_token_has_run_out_if_its_time_is_over_or_another_has_come_since() -> None:
+    clock = ManualClock()
+    issued = 0
+
+    async def fetch() -> AccessToken:
+        nonlocal issued
+        issued += 1
+        return AccessToken(secret=Secret(f"access-{issued}"), life=2.0)
+
+    async def story() -> None:
+        auth = BearerAuth(fetch, clock=clock)
+        await auth.ready()
+        first = Secret("access-1")
+        assert not auth.has_run_out(first)
+        clock.advance(2.1)
+        assert auth.has_run_out(first)
+        assert await auth.replace(first)
+        assert auth.has_run_out(first)
+        assert not auth.has_run_out(Secret("access-2"))
+
+    asyncio.run(story())

@@ -295,7 +295,7 @@ def test_what_libraries_warn_of_goes_to_the_same_place_and_once_after_a_second_s
     first, second = Lines(), Lines()
     log_to(first)
     log_to(second)
-    library = logging.getLogger("apscheduler.scheduler")
+    library = logging.getLogger("some.library")
     library.info("Added job")
     library.warning("Run time of job %s was missed", "poll\x1b")
     try:
@@ -308,7 +308,7 @@ def test_what_libraries_warn_of_goes_to_the_same_place_and_once_after_a_second_s
     missed, raised, odd = second.parsed()
     assert (missed["event"], missed["level"]) == ("library", "warning")
     assert (missed["logger"], missed["message"]) == (
-        "apscheduler.scheduler",
+        "some.library",
         "Run time of job poll\\u001b was missed",
     )
     assert (raised["level"], raised["error_kind"]) == ("error", "ValueError")
