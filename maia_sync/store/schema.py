@@ -125,7 +125,7 @@ task_source = Table(
     PrimaryKeyConstraint("task_id", "source"),
     Index("ix_task_source_source_task_id", "source", "task_id"),
 )
-"""Which source (`tasks_file`, `discovery_command`) lists a task; a task may be in several, or in none."""
+"""Which source (`hand`, `tasks_file`, `discovery_command`) lists a task; it may be in several, or in none."""
 
 task_event = Table(
     "task_event",
