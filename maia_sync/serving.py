@@ -236,11 +236,15 @@ class Service:
     def _reload(self) -> None:
         self._notifier.reloading(int(self._clock.monotonic() * 1e6))
         try:
-            self._reloaded = self._load()
+            settings = self._load()
+            # While its database is away, or ahead of this version, no new life could begin.
+            with open_app(settings, clock=self._clock) as app:
+                app.database.require_migrated()
         except MaiaSyncError as error:
             self._tell_not_reloaded(error)
             self._notifier.ready("The configuration stays as it was")
         else:
+            self._reloaded = settings
             self._end_life(signal.SIGHUP)
 
     def _end_life(self, number: int) -> None:
