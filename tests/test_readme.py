@@ -1,7 +1,8 @@
-"""Do README and program tell the same? Keys, commands, exit codes, tables; and its queries all run."""
+"""Do README and program tell the same? Keys, commands, recipes, tables; and its queries all run."""
 
 from __future__ import annotations
 
+import asyncio
 import configparser
 import json
 import re
@@ -22,11 +23,15 @@ from maia_sync import errors
 from maia_sync.app import open_app
 from maia_sync.cli.failure import EXIT_READER_GONE
 from maia_sync.cli.main import cli
+from maia_sync.clock import ManualClock
 from maia_sync.config import load_settings, variable_name
 from maia_sync.config_keys import KEYS
 from maia_sync.sandbox.story import make_world
+from maia_sync.service.metrics import Metrics
+from maia_sync.store.gauges import Gauges
 from maia_sync.store.schema import metadata
 from maia_sync.store.tasks import upsert_tasks
+from maia_sync.web.guard import OPEN_PATHS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,6 +44,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 EXAMPLE = (ROOT / "config.example.toml").read_text(encoding="utf-8")
 NO_DEFAULT = "none"
 FEWEST_QUERIES = 10
+SECONDS_TO_STOP = 10
 
 
 class Block(NamedTuple):
@@ -292,18 +298,120 @@ def test_every_variable_that_the_readme_names_is_one() -> None:
     assert named - known <= {"MAIA_SYNC_CONFIG", "MAIA_SYNC_TEST_DATABASE_URL"}
 
 
-def test_the_recipes_can_be_read_and_call_verbs_that_there_are() -> None:
-    verbs = {command.name for command in typer.main.get_group(cli).commands.values()}
+def test_every_key_that_the_readme_names_is_one() -> None:
+    named = re.findall(rf"`({'|'.join(KEYS)})\.([a-z_]+)[`.]", README)
+    assert {section for section, _ in named} >= {"api", "database", "schedule", "web", "log"}
+    assert [(section, name) for section, name in named if name not in KEYS[section]] == []
+
+
+def recipe(language: str) -> str:
+    (text,) = [block.text for block in blocks() if block.language == language]
+    return text
+
+
+def unit_of_readme() -> configparser.SectionProxy:
     unit = configparser.ConfigParser(strict=False, interpolation=None)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
-    (text,) = [block.text for block in blocks() if block.language == "ini"]
-    unit.read_string(text)
-    assert unit["Service"]["Type"] == "notify"
-    assert unit["Service"]["ExecStart"].split()[-1] in verbs
-    (text,) = [block.text for block in blocks() if block.language == "yaml"]
-    pod = yaml.safe_load(text)["spec"]["template"]["spec"]
-    containers = [*pod["initContainers"], *pod["containers"]]
-    assert [container["args"][0] in verbs for container in containers] == [True, True]
-    (text,) = [block.text for block in blocks() if block.language == "dockerfile"]
-    assert 'ENTRYPOINT ["maia-sync"]' in text
-    assert json.loads(text.splitlines()[-1].removeprefix("CMD "))[0] in verbs
+    unit.read_string(recipe("ini"))
+    return unit["Service"]
+
+
+def pod_of_readme() -> dict[str, Any]:
+    pod: dict[str, Any] = yaml.safe_load(recipe("yaml"))["spec"]["template"]["spec"]
+    return pod
+
+
+def command_lines() -> Iterator[list[str]]:
+    """Yield the words behind each `maia-sync` in recipes and shell blocks."""
+    service = unit_of_readme()
+    shells = [block.text for block in blocks() if block.language in ("sh", "text")]
+    lines = [service["ExecStartPre"], service["ExecStart"], *"\n".join(shells).splitlines()]
+    for line in lines:
+        for part in line.split("&&"):
+            program, found, rest = part.partition("maia-sync ")
+            if found and program.rpartition(" ")[2] in ("", ".venv/bin/", "/opt/maia-sync/bin/"):
+                yield shlex.split(rest, comments=True)
+    pod = pod_of_readme()
+    for container in (*pod["initContainers"], *pod["containers"]):
+        yield container["args"]
+    yield json.loads(recipe("dockerfile").splitlines()[-1].removeprefix("CMD "))
+
+
+def test_every_command_line_of_the_readme_is_one() -> None:
+    verbs = verbs_of_program()
+    called = set()
+    for line in command_lines():
+        words = line[2:] if line[0] == "--config" else line
+        verb = next((one for one in (" ".join(words[:2]), words[0]) if one in verbs), "")
+        assert verb, line
+        assert {word for word in words if word.startswith("--")} <= verbs[verb], line
+        called.add(verb)
+    assert called >= {"run", "sync", "db upgrade", "init", "track"}
+
+
+def test_the_unit_fits_how_the_daemon_lives() -> None:
+    service = unit_of_readme()
+    assert (service["Type"], service["NotifyAccess"]) == ("notify", "main")
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
+    assert float(service["TimeoutStopSec"]) > SECONDS_TO_STOP
+
+
+def test_the_deployment_fits_how_the_daemon_lives() -> None:
+    pod = pod_of_readme()
+    assert pod["terminationGracePeriodSeconds"] > SECONDS_TO_STOP
+    (container,) = pod["containers"]
+    env = {each["name"]: each["value"] for each in container["env"]}
+    port = int(env["MAIA_SYNC_WEB__BIND"].rpartition(":")[2])
+    probes = [container[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness")]
+    assert {probe["path"] for probe in probes} == OPEN_PATHS, "probes have no token"
+    assert [probe["port"] for probe in probes] == [port, port]
+    assert container["ports"] == [{"containerPort": port}]
+    (folder,) = [mount["mountPath"] for mount in container["volumeMounts"]]
+    files = [value for name, value in env.items() if name.endswith("_FILE")]
+    assert len(files) == 3
+    assert all(file.startswith(f"{folder}/") for file in files)
+
+
+def test_the_image_starts_maia_sync_as_somebody_without_rights() -> None:
+    lines = recipe("dockerfile").splitlines()
+    assert 'ENTRYPOINT ["maia-sync"]' in lines
+    assert f"USER {pod_of_readme()['securityContext']['runAsUser']}" in lines
+
+
+# ------------------------------------------------------------------ metrics, logs, Citus
+
+
+def test_the_metrics_of_the_readme_are_the_programs() -> None:
+    gauges = Gauges(
+        tasks={},
+        due=0,
+        reconciles_due=0,
+        failing=0,
+        over_max_lag=0,
+        largest_lag_seconds=0,
+        leases_of_this_worker=0,
+        leases_of_others=0,
+        quarantined=0,
+        database_bytes=0,
+    )
+    body, _ = asyncio.run(Metrics(read=lambda: gauges, clock=ManualClock()).render())
+    names = set(re.findall(r"^# TYPE maia_sync_(\w+)", body.decode(), flags=re.MULTILINE))
+    rows = [cells[0] for cells in cells_below("### Looking after it") if not cells[0].startswith("metric")]
+    assert set(re.findall(r"`(\w+)", " ".join(rows))) == names
+    assert set(re.findall(r"\bmaia_sync_([a-z]\w+)", README)) - {"db"} <= names, "an alert of no metric"
+
+
+def test_the_events_of_logs_that_the_readme_names_are_the_programs() -> None:
+    (named,) = re.findall(r"`event` \(a stable name such as(.+?)\)", README, flags=re.DOTALL)
+    events = re.findall(r"`(\w+)`", named)
+    package = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "maia_sync").rglob("*.py"))
+    assert events
+    assert [event for event in events if f'"{event}"' not in package] == []
+
+
+def test_citus_is_told_to_distribute_tables_that_there_are_by_task_id() -> None:
+    """That their keys allow it is held by test_migrations.py."""
+    (text,) = [block.text for block in blocks() if "create_distributed_table" in block.text]
+    told = re.findall(r"create_distributed_table\('(\w+)', '(\w+)'", text)
+    assert told == [(table, "task_id") for table in ("task_event", "task_event_revision", "checkpoint")]
+    assert all(column in metadata.tables[table].columns for table, column in told)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from maia_sync.sandbox.world import World
 
 
+SELDOM = {"MAIA_SYNC_SCHEDULE__MIN_INTERVAL": "30s"}
+"""So that tasks that are done are not polled again while others are waited for."""
+
+
 def tracking(folder: CliFolder, world: World) -> None:
     ids = "\n".join(world.logs)
     assert folder.run("track", "--from-file", "-", stdin=ids).code == 0
@@ -60,7 +64,7 @@ def test_workers_of_which_one_is_killed_and_one_sleeps_beyond_its_lease_copy_eac
             "MAIA_SYNC_API__RETRIES": "5",
         }
         tracking(folder, world)
-        crew = [stack.enter_context(Daemon(folder, f"w{number}")) for number in range(workers)]
+        crew = [stack.enter_context(Daemon(folder, f"w{number}", **SELDOM)) for number in range(workers)]
         killed, sleeper = crew[0], crew[1]
         wait_until(lambda: held_by(copy, "w0") > 0 and held_by(copy, "w1") > 0, "both hold tasks")
         wait_until(lambda: copy.one("SELECT count(*) FROM task_event") > tasks * length // 10, "some pages")
