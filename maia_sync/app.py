@@ -33,6 +33,7 @@ from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
 from maia_sync.sync.send import Sending, require_sendable
+from maia_sync.sync.ticks import Ticks
 from maia_sync.sync.verify import Verification
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Observer, RunReport, SentMessage, VerifyReport
     from maia_sync.settings import ScheduleSettings, Settings
     from maia_sync.store.reading import LogRow
+    from maia_sync.sync.handover import Handover
 
 T = TypeVar("T")
 
@@ -213,6 +215,27 @@ class App:
             heartbeat=heartbeat,
             observers=observers if watch is None else [watch, *observers],
             watched=None if watch is None else watch.task_ids(),
+        )
+
+    def make_ticks(
+        self,
+        client: MaiaClient,
+        handover: Handover,
+        *,
+        observers: Sequence[Observer],
+        stop: asyncio.Future[int],
+    ) -> Ticks:
+        """Connect the daemon's turns; they end early when `stop` is given the number of a signal."""
+        return Ticks(
+            settings=self.settings,
+            database=self.database,
+            client=client,
+            handover=handover,
+            clock=self.clock,
+            worker=self.worker,
+            planner=self.planner,
+            observers=observers,
+            stop=stop,
         )
 
     def _make_auth(self) -> BearerAuth:

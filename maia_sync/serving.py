@@ -35,7 +35,7 @@ from maia_sync.service.ping import Pinger
 from maia_sync.settings import Cron, read_secret_file
 from maia_sync.store.gauges import read_gauges
 from maia_sync.sync.handover import ThreadHandover
-from maia_sync.sync.ticks import Ticks, unless_stopped
+from maia_sync.sync.ticks import unless_stopped
 from maia_sync.version import __version__
 from maia_sync.web.application import make_web
 from maia_sync.web.server import WebServer
@@ -71,7 +71,10 @@ class Service:
         self._app: App | None = None
         self._log: Log | None = None
         self._stop: asyncio.Future[int] | None = None
+        self._told: int | None = None
+        """The signal that the life in hand is to end by, or the next one if there is none just now."""
         self._reloaded: Settings | None = None
+        self._reloading: asyncio.Task[None] | None = None
         self._told_to_end_at: float | None = None
 
     def run(self) -> int:
@@ -88,21 +91,24 @@ class Service:
         with self._signals_heard():
             while True:
                 try:
-                    ended_by = await self._live(settings, begun=good is None)
+                    await self._live(settings, begun=good is None)
                 except OperatorMustAct as error:
                     if good is None or settings is good:
                         raise
                     self._tell_not_reloaded(error)
                     settings = good
                     continue
-                if ended_by != signal.SIGHUP or self._reloaded is None:
-                    return _EXIT_OF_SIGNAL + ended_by
-                good, settings = settings, self._reloaded
+                if self._told is not None and self._told != signal.SIGHUP:
+                    return _EXIT_OF_SIGNAL + self._told
+                self._told = None
+                good, settings = settings, self._reloaded or settings
 
-    async def _live(self, settings: Settings, *, begun: bool) -> int:
-        """Live one life; return the number of the signal that ended it."""
+    async def _live(self, settings: Settings, *, begun: bool) -> None:
+        """Live one life, until a signal ends it."""
         stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._stop = stop
+        if self._told is not None:  # while there was no life to end
+            stop.set_result(self._told)
         log = self._log = set_up_logging(settings.log, stream=self._stream, clock=self._clock)
         async with AsyncExitStack() as stack:
             app = self._app = stack.enter_context(open_app(settings, clock=self._clock))
@@ -123,7 +129,6 @@ class Service:
             await daemon.run()
             health.mark_stopping()
             log.info("stopping", message=f"Told to end by {signal.Signals(stop.result()).name}")
-        return stop.result()
 
     @asynccontextmanager
     async def _web(self, settings: WebSettings, health: Health) -> AsyncIterator[str]:
@@ -148,19 +153,8 @@ class Service:
         if settings.schedule.heartbeat_url is not None:
             pinger = Pinger(settings.schedule.heartbeat_url, ca_file=settings.api.ca_file)
             await stack.enter_async_context(pinger)
-        turns = Ticks(
-            settings=settings,
-            database=app.database,
-            client=client,
-            handover=handover,
-            clock=self._clock,
-            worker=app.worker,
-            planner=app.planner,
-            observers=observers,
-            stop=stop,
-        )
         return Duties(
-            turns=turns,
+            turns=app.make_ticks(client, handover, observers=observers, stop=stop),
             discovery=Discovery(settings.schedule, database=app.database, handover=handover),
             log=log,
             metrics=self._metrics,
@@ -209,7 +203,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, self._end, number)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._begin_to_reload)
         try:
             yield
         finally:
@@ -233,20 +227,30 @@ class Service:
         last_resort.start()
         self._end_life(number)
 
-    def _reload(self) -> None:
-        self._notifier.reloading(int(self._clock.monotonic() * 1e6))
+    def _begin_to_reload(self) -> None:
+        if self._reloading is None or self._reloading.done():
+            self._notifier.reloading(int(self._clock.monotonic() * 1e6))
+            self._reloading = asyncio.get_running_loop().create_task(self._reload())
+
+    async def _reload(self) -> None:
         try:
-            settings = self._load()
-            # While its database is away, or ahead of this version, no new life could begin.
-            with open_app(settings, clock=self._clock) as app:
-                app.database.require_migrated()
+            self._reloaded = await asyncio.to_thread(self._load_usable)
         except MaiaSyncError as error:
             self._tell_not_reloaded(error)
             self._notifier.ready("The configuration stays as it was")
         else:
-            self._reloaded = settings
             self._end_life(signal.SIGHUP)
 
+    def _load_usable(self) -> Settings:
+        """Load the configuration; while its database is away, or ahead of us, no new life could begin."""
+        settings = self._load()
+        with open_app(settings, clock=self._clock) as app:
+            app.database.require_migrated()
+        return settings
+
     def _end_life(self, number: int) -> None:
+        """End the life in hand; an end of the whole counts more than a reload."""
+        if self._told in {None, signal.SIGHUP}:
+            self._told = number
         if self._stop is not None and not self._stop.done():
             self._stop.set_result(number)

@@ -6,9 +6,11 @@ next task that will be; so a busy task is polled on time, not when the scheduler
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from maia_sync.errors import DatabaseUnreachable
 from maia_sync.store.leases import claim_due, read_next_due, release_lease
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from maia_sync.sync.heartbeat import Heartbeat
 
 _SHORTEST_WAIT = 0.05
+_LONGEST_WAIT = 1.0
+"""Seconds: others may make a task due meanwhile, by `track`, `send` or a source."""
 _LOOK_AGAIN = 0.5
 """While tasks are being walked, nobody knows when they are due next: seconds until the next look."""
 
@@ -78,7 +82,7 @@ class DueTasks:
             claimed = await self._handover.run(self._claim)
             if claimed.leases or not self._is_worth_waiting(claimed.wait):
                 break
-            await self._clock.sleep(max(claimed.wait or 0.0, _SHORTEST_WAIT))
+            await self._clock.sleep(min(max(claimed.wait or 0.0, _SHORTEST_WAIT), _LONGEST_WAIT))
         return bool(self._waiting)
 
     async def leases(self) -> AsyncIterator[Lease]:
@@ -91,11 +95,12 @@ class DueTasks:
             if self._is_over():
                 return
 
-    async def give_back(self) -> None:
-        """Free the tasks that were claimed and not walked."""
+    async def give_back(self, handover: Handover) -> None:
+        """Free the tasks that were claimed and not walked; at worst their leases run out by themselves."""
         waiting, self._waiting = self._waiting, []
         if waiting:
-            await self._handover.run(partial(self._release, waiting), surely=True)
+            with suppress(DatabaseUnreachable):
+                await handover.run(partial(self._release, waiting), surely=True)
 
     def _is_over(self) -> bool:
         return self.turn.until is not None and self._clock.monotonic() >= self.turn.until
@@ -120,7 +125,7 @@ class DueTasks:
         for lease in leases:
             self._heartbeat.hold(lease)
         self._waiting += leases
-        return _Claimed(leases, None if leases else _SHORTEST_WAIT)
+        return _Claimed(leases, None if leases else _LOOK_AGAIN)
 
     def _wait(self, next_due: datetime | None, due_at: datetime) -> float | None:
         wait = None if next_due is None or not self.turn.waits else (next_due - due_at).total_seconds()

@@ -194,7 +194,8 @@ class Run:
                 finish_run(tx, report)
                 return report
 
-        report = await self._patient.run(close)
+        handover = self._patient if interrupted_by is None else self._handover
+        report = await handover.run(close)
         self._tell(report)
         return report
 

@@ -127,7 +127,7 @@ class Ticks:
             )
             return await run.run(self._stop)
         finally:
-            await due.give_back()
+            await due.give_back(self._handover)
 
 
 async def unless_stopped(work: Coroutine[Any, Any, T], stop: asyncio.Future[int]) -> T | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -153,6 +155,32 @@ def test_it_follows_its_tasks_file_reloads_and_keeps_what_was_good(folder: CliFo
             runs = daemon.lines("run_finished")
             assert len(runs) == copy.one("SELECT count(*) FROM sync_run")
             assert SECRET not in daemon.said
+
+
+BETWEEN_TWO_LIVES = """
+import signal, sys
+from maia_sync.config import load_settings
+from maia_sync.serving import Service
+service = Service(load_settings)
+service._end_life(signal.SIGHUP)
+service._end_life(signal.SIGTERM)
+sys.exit(service.run())
+"""
+
+
+def test_an_end_that_is_asked_for_between_two_lives_is_not_forgotten(folder: CliFolder) -> None:
+    """As no signal can be aimed at that moment, what the signals do is done by hand."""
+    done = subprocess.run(
+        [sys.executable, "-c", BETWEEN_TWO_LIVES],
+        cwd=folder.path,
+        env={**folder.variables, "MAIA_SYNC_WEB__BIND": "127.0.0.1:0"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 143, done.stderr
+    assert "SIGTERM" in done.stderr
 
 
 def test_refused_credentials_do_not_end_it_and_a_rotated_token_is_taken(

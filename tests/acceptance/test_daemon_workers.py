@@ -40,6 +40,9 @@ def is_complete(copy: Copy, world: World) -> bool:
 
 def assert_each_once(copy: Copy, world: World) -> None:
     assert copy.one("SELECT count(*) FROM task_event_revision") == 0
+    counted = dict(copy.ask("SELECT task_id, count(*) FROM task_event GROUP BY task_id"))
+    stored = {str(task): number for task, number in counted.items()}
+    assert stored == {task: len(log.events) for task, log in world.logs.items()}
     for task, log in list(world.logs.items())[::7]:
         assert_to_the_letter(copy, task, log.events)
 

@@ -259,7 +259,7 @@ def test_what_a_run_has_claimed_and_not_walked_is_given_back(database: Database)
 
     walked = asyncio.run(take_one())
     assert len(claimed(database, "two")) == 1
-    asyncio.run(due.give_back())
+    asyncio.run(due.give_back(InlineHandover()))
     found = claimed(database, "two")
     assert len(found) == 3
     assert walked not in found

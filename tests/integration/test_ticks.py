@@ -18,14 +18,15 @@ from maia_sync.errors import DatabaseTooNew
 from maia_sync.maia.auth import make_auth
 from maia_sync.model import PageApplied
 from maia_sync.service.daemon import trigger_of
+from maia_sync.store.tasks import heat
 from maia_sync.sync.handover import ThreadHandover
-from maia_sync.sync.ticks import Ticks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from maia_sync.app import App
     from maia_sync.model import Observation
+    from maia_sync.sync.ticks import Ticks
 
     Staging = Callable[..., Any]
 
@@ -42,18 +43,8 @@ def turning(
         auth = make_auth(app.settings.auth, clock=app.clock, api=app.settings.api)
         async with app.open_client(auth) as client:
             with ThreadHandover(app.threads()) as handover:
-                ticks = Ticks(
-                    settings=app.settings,
-                    database=app.database,
-                    client=client,
-                    handover=handover,
-                    clock=app.clock,
-                    worker=app.worker,
-                    planner=app.planner,
-                    observers=observers,
-                    stop=asyncio.get_running_loop().create_future(),
-                )
-                await script(ticks)
+                stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+                await script(app.make_ticks(client, handover, observers=observers, stop=stop))
 
     asyncio.run(main())
 
@@ -187,3 +178,30 @@ def test_a_running_worker_goes_on_when_the_next_version_migrates_and_a_new_one_d
     assert_to_the_letter(stage.copy, TASK, events(60))
     with pytest.raises(DatabaseTooNew):
         stage.app.sync()
+
+
+@sqlite_only
+def test_a_turn_that_waits_for_a_task_sees_what_others_make_due_meanwhile(stage_for: Staging) -> None:
+    world = world_of_many(2, 5)
+    clock = ManualClock()
+    stage = stage_for(world, clock=clock, schedule__poll="30s")
+    early, late = world.logs
+    seen: list[tuple[float, str]] = []
+
+    def note(observation: Observation) -> None:
+        if isinstance(observation, PageApplied):
+            seen.append((clock.monotonic(), observation.task_id))
+
+    async def script(ticks: Ticks) -> None:
+        at = (clock.now() + timedelta(seconds=20)).strftime("%Y-%m-%d %H:%M:%S.%f")
+        stage.copy.ask("UPDATE task SET next_poll_at = ?", at)
+        turn = asyncio.ensure_future(ticks.poll())
+        await clock.idle(5)
+        with stage.app.database.transaction() as tx:
+            heat(tx, [late])
+        await turn
+
+    turning(stage.app, script, [note])
+    assert seen[0][1] == late
+    assert 5 <= seen[0][0] <= 7
+    assert {task for _, task in seen} == {early, late}

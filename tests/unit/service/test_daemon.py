@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from apscheduler.events import EVENT_JOB_MISSED, JobExecutionEvent
 
 from maia_sync.clock import SystemClock
 from maia_sync.errors import UpstreamUnreachable
@@ -178,6 +179,29 @@ def test_what_nobody_foresaw_is_told_without_its_words_and_ends_nothing() -> Non
     assert overseer.heard[0] == ("poll", "failed", "an unforeseen ValueError: please report it")
     assert "s3cret" not in str(overseer.heard)
     assert work.polls >= 2
+
+
+def test_a_job_that_the_scheduler_could_not_begin_is_told() -> None:
+    overseer = Overseer()
+
+    async def main() -> None:
+        stop: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        daemon = Daemon(
+            schedule=ScheduleSettings(),
+            work=Work(),  # type: ignore[arg-type]
+            overseer=overseer,
+            clock=SystemClock(),
+            random=Random(1),
+            stop=stop,
+        )
+        scheduler = daemon._make_scheduler()
+        scheduler.start(paused=True)
+        late = datetime.now(UTC) - DAY
+        scheduler._dispatch_event(JobExecutionEvent(EVENT_JOB_MISSED, "poll at once", "default", late))
+        scheduler.shutdown(wait=False)
+
+    asyncio.run(main())
+    assert overseer.heard == [("poll", "missed", "it could not begin in time")]
 
 
 def test_tasks_that_a_source_brings_are_polled_at_once(tmp_path: Any) -> None:
