@@ -101,7 +101,6 @@ class MaiaClient:
         self._http = open_http(
             settings.base_url,
             timeout=settings.timeout,
-            connections=settings.concurrency,
             ca_file=settings.ca_file,
             auth=auth,
             transport=transport,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from maia_sync.settings import Secret
 from maia_sync.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from pathlib import Path
 
 # httpx tells every request line at INFO, page token included (promise P9).
@@ -48,29 +49,84 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The token that the request carried."""
 
 
+class Connections:
+    """Connections to one server; each serves one request at a time, and is dropped if one did not end well.
+
+    Each has an httpx client of its own. In a pool, httpcore (1.0.9) loses a connection for good if the
+    task is cancelled in the moment when an answer is closed, or before a new connection is begun; and
+    with as many lost as there may be, nothing could be asked any more.
+    """
+
+    def __init__(self, open_one: Callable[[], httpx.AsyncClient]) -> None:
+        self._open_one = open_one
+        self._free = [open_one()]
+        self._closing: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self.build_request = self._free[0].build_request
+
+    @asynccontextmanager
+    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Yield a connection that no other request uses: the one used last, or a new one."""
+        connection = self._free.pop() if self._free else self._open_one()
+        ended_well = False
+        try:
+            yield connection
+            ended_well = True
+        finally:
+            if ended_well and not self._closed:
+                self._free.append(connection)
+            else:
+                self._drop(connection)
+
+    def _drop(self, connection: httpx.AsyncClient) -> None:
+        """Close a connection in a task of its own, which nobody cancels."""
+        closing = asyncio.create_task(connection.aclose())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
+    async def aclose(self) -> None:
+        """Close all connections; those in use when their request ends."""
+        self._closed = True
+        while self._free:
+            self._drop(self._free.pop())
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+
 def open_http(
     address: str,
     *,
     timeout: float,
-    connections: int,
     ca_file: Path | None,
     auth: httpx.Auth | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Make an HTTP client for the server at this address; `timeout` is the longest silence, in seconds.
+) -> Connections:
+    """Make connections to the server at this address as they are needed.
 
-    No redirect is followed: it could carry the token elsewhere.
+    `timeout` is the longest silence, in seconds. No redirect is followed: it could carry the token
+    elsewhere.
     """
+    trust = _trust(address, ca_file)
+    return Connections(partial(_open_one, timeout=timeout, trust=trust, auth=auth, transport=transport))
+
+
+def _open_one(
+    *,
+    timeout: float,
+    trust: ssl.SSLContext | bool,
+    auth: httpx.Auth | None,
+    transport: httpx.AsyncBaseTransport | None,
+) -> httpx.AsyncClient:
     client = httpx.AsyncClient(
         auth=auth,
         timeout=timeout,
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
+        limits=httpx.Limits(max_connections=1),
         headers={
             "Accept": "application/json",
             "Accept-Encoding": "gzip",
             "User-Agent": f"maia-sync/{__version__}",
         },
-        verify=_trust(address, ca_file),
+        verify=trust,
         mounts=dict.fromkeys(_LOOPBACK),
         transport=transport,
         follow_redirects=False,
@@ -88,7 +144,7 @@ def _trust(address: str, ca_file: Path | None) -> ssl.SSLContext | bool:
 
 
 def make_request(
-    http: httpx.AsyncClient,
+    http: Connections,
     method: str,
     url: str,
     *,
@@ -108,7 +164,7 @@ def make_request(
 
 
 async def ask(
-    http: httpx.AsyncClient, request: httpx.Request, *, whom: str, deadline: float, whole: int | None
+    http: Connections, request: httpx.Request, *, whom: str, deadline: float, whole: int | None
 ) -> Answer:
     """Make one request, and return the answer whatever its status.
 
@@ -122,8 +178,8 @@ async def ask(
     body = b""
     try:
         with _converted(whom, deadline):
-            async with asyncio.timeout(deadline):
-                response = await http.send(request, stream=True)
+            async with http.one() as connection, asyncio.timeout(deadline):
+                response = await connection.send(request, stream=True)
                 try:
                     body = await _read(response, whole)
                 finally:
@@ -177,7 +233,7 @@ def _converted(whom: str, deadline: float) -> Iterator[None]:
         raise AnswerTooSlow(f"the answer of {whom} was not whole after {deadline:g} s") from error
     except httpx.DecodingError as error:
         raise BrokenPage(f"the answer of {whom} could not be unpacked") from error
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout) as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
         raise NotConnected(f"{whom} cannot be reached: {_name(error)}") from error
     except httpx.ReadTimeout as error:
         raise AnswerTooSlow(f"no whole answer from {whom}: {_name(error)}") from error
@@ -190,7 +246,6 @@ def _name(error: Exception) -> str:
     names = {
         "ConnectError": "the connection could not be made",
         "ConnectTimeout": "the connection was not made in time",
-        "PoolTimeout": "no connection was free in time",
         "ReadTimeout": "nothing came in time",
         "ReadError": "the connection broke",
         "WriteError": "the connection broke",

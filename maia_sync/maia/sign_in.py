@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from maia_sync.maia.connection import Answer
+    from maia_sync.maia.connection import Answer, Connections
     from maia_sync.settings import ApiSettings, AuthSettings
 
 _WHOM = "the sign-in server (auth.token_url)"
@@ -65,7 +65,7 @@ class SignIn:
         self._settings = settings
         self._api = api
         self._transport = transport
-        self._http: httpx.AsyncClient | None = None
+        self._http: Connections | None = None
 
     async def fetch_token(self, now: datetime) -> tuple[str, float | None]:
         """Return an access token and its life in seconds, None if that is not told.
@@ -97,7 +97,6 @@ class SignIn:
             self._http = open_http(
                 self._settings.token_url,
                 timeout=self._api.timeout,
-                connections=1,
                 ca_file=self._api.ca_file,
                 transport=self._transport,
             )

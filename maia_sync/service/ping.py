@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    import httpx
-
+    from maia_sync.maia.connection import Connections
     from maia_sync.settings import Secret
 
 DEADLINE = 10.0
@@ -35,7 +34,7 @@ class Pinger:
         self._url = url
         self._ca_file = ca_file
         self._deadline = deadline
-        self._http: httpx.AsyncClient | None = None
+        self._http: Connections | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -62,9 +61,7 @@ class Pinger:
             return f"{_WHOM} answered {answer.status}: redirects are not followed, set the final address"
         return f"{_WHOM} answered {answer.status}"
 
-    def _open(self) -> httpx.AsyncClient:
+    def _open(self) -> Connections:
         if self._http is None:
-            self._http = open_http(
-                self._url.reveal(), timeout=self._deadline, connections=1, ca_file=self._ca_file
-            )
+            self._http = open_http(self._url.reveal(), timeout=self._deadline, ca_file=self._ca_file)
         return self._http

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter, defaultdict
 from contextlib import suppress
@@ -12,6 +13,7 @@ import pytest
 from logs import TASK, after_pages, events, world_of, world_of_many
 
 from maia_sync.errors import UpstreamUnreachable
+from maia_sync.maia.auth import make_auth
 from maia_sync.sandbox.faults import Fault
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from oracle import Copy
 
+    from maia_sync.maia.client import MaiaClient
     from maia_sync.sandbox.world import World
 
     Staging = Callable[..., Any]
@@ -180,3 +183,27 @@ def test_the_limit_grows_back_when_upstream_has_recovered(stage_for: Staging) ->
     assert min(limits) == 25
     assert max(limits[-10:]) == 200
     assert stage.requests < 100
+
+
+def test_p7_a_fetch_that_is_cancelled_at_any_step_costs_no_later_fetch_its_connection(
+    stage_for: Staging,
+) -> None:
+    stage = stage_for(world_of(events(3)), api__concurrency=1, api__retries=0, api__timeout=5)
+
+    async def cancel_at_many_steps(client: MaiaClient) -> list[bool]:
+        cancelled = []
+        for steps in [*range(60), *range(60), *range(60)]:
+            fetch = asyncio.create_task(client.fetch_page(TASK, None))
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            fetch.cancel()
+            await asyncio.wait([fetch])
+            cancelled.append(fetch.cancelled())
+            assert len((await client.fetch_page(TASK, None)).events) == 3
+        return cancelled
+
+    async def main() -> list[bool]:
+        async with stage.app.open_client(make_auth(stage.app.settings.auth, clock=stage.app.clock)) as client:
+            return await cancel_at_many_steps(client)
+
+    assert sum(asyncio.run(main())) > 30
