@@ -233,7 +233,7 @@ def _converted(whom: str, deadline: float) -> Iterator[None]:
         raise AnswerTooSlow(f"the answer of {whom} was not whole after {deadline:g} s") from error
     except httpx.DecodingError as error:
         raise BrokenPage(f"the answer of {whom} could not be unpacked") from error
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError) as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout) as error:
         raise NotConnected(f"{whom} cannot be reached: {_name(error)}") from error
     except httpx.ReadTimeout as error:
         raise AnswerTooSlow(f"no whole answer from {whom}: {_name(error)}") from error
@@ -246,6 +246,7 @@ def _name(error: Exception) -> str:
     names = {
         "ConnectError": "the connection could not be made",
         "ConnectTimeout": "the connection was not made in time",
+        "PoolTimeout": "no connection was free in time",
         "ReadTimeout": "nothing came in time",
         "ReadError": "the connection broke",
         "WriteError": "the connection broke",
