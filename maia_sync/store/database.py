@@ -136,8 +136,12 @@ class Database:
                 except BaseException:
                     self._roll_back(connection, opened)
                     raise
-            with self._converted(connection, committing=write):
-                opened.commit()
+            try:
+                with self._converted(connection, committing=write):
+                    opened.commit()
+            except BaseException:
+                connection.invalidate()  # SQLite can leave open what it could not commit
+                raise
 
     def _roll_back(self, connection: Connection, opened: RootTransaction) -> None:
         """Roll back, or drop a connection that cannot: then the server does, and the first error stands."""

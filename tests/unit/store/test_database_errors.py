@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg.errors
 import pytest
 import sqlalchemy.exc
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from maia_sync.clock import SystemClock
 from maia_sync.errors import (
@@ -270,3 +270,21 @@ def test_a_durable_transaction_is_synced_and_the_next_is_as_before_even_if_it_fa
     assert synchronous(sqlite) == 1
     assert synchronous(sqlite, durable=True) == 2
     assert synchronous(sqlite, durable=True) == 2
+
+
+def test_p5_what_sqlite_cannot_commit_is_undone_and_does_not_trouble_the_next_transaction(
+    tmp_path: Path,
+) -> None:
+    """SQLite leaves a transaction open whose COMMIT fails; a server undoes it."""
+    database = Database(url=f"sqlite:///{tmp_path / 'of_two.db'}", clock=SystemClock(), connections=1)
+    event.listen(database.engine, "connect", lambda driver, _: driver.execute("PRAGMA foreign_keys = ON"))
+    with database.transaction() as tx:
+        tx.connection.execute(text("CREATE TABLE whole (id INTEGER PRIMARY KEY)"))
+        tx.connection.execute(
+            text("CREATE TABLE part (of_whole INTEGER REFERENCES whole DEFERRABLE INITIALLY DEFERRED)")
+        )
+    with pytest.raises(Bug), database.transaction() as tx:  # refused by COMMIT, not before
+        tx.connection.execute(text("INSERT INTO part VALUES (1)"))
+    with database.transaction() as tx:
+        assert tx.connection.execute(text("SELECT count(*) FROM part")).scalar() == 0
+    database.close()
