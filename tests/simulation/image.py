@@ -108,6 +108,9 @@ class Image:
         """How often each point was passed, by what was done there."""
         self.hit: Counter[str] = Counter()
         """The faults and troubles that befell it."""
+        self.written: Counter[str] = Counter()
+        """Rows that were written and committed, by verb and table."""
+        self._writing: Counter[str] = Counter()
         self.walked: set[str] = set()
         """Tasks of which it has committed pages."""
         self.asleep = asyncio.Event()
@@ -310,6 +313,7 @@ class Image:
             self._pending = None
             raise _database_error(kind)
         really()
+        self.written.update(self._writing)
         pending, self._pending = self._pending, None
         if pending is not None:
             self.walked.add(pending[0].task_id)
@@ -322,6 +326,13 @@ class Image:
     def begin_transaction(self) -> None:
         """Forget what a transaction before this one was to commit."""
         self._pending = None
+        self._writing.clear()
+
+    def end_statement(self, deed: str, rows: int) -> None:
+        """Count the rows that a statement wrote, and pass the point after it."""
+        if rows > 0 and not deed.startswith(("SELECT", "WITH")):
+            self._writing[deed] += rows
+        self.reach("after statement", deed)
 
     def note_written(self, page: Page, *, reconciles: bool) -> None:
         """Note that this page has been written and awaits its commit."""
@@ -380,14 +391,14 @@ class _Cursor(sqlite3.Cursor):
         if sql.startswith("BEGIN"):
             image.begin_transaction()
         super().execute(sql, *parameters)
-        image.reach("after statement", deed)
+        image.end_statement(deed, self.rowcount)
         return self
 
     def executemany(self, sql: str, *parameters: Any) -> _Cursor:
         image = self.connection.image  # type: ignore[attr-defined]
         deed = image.begin_statement(sql)
         super().executemany(sql, *parameters)
-        image.reach("after statement", deed)
+        image.end_statement(deed, self.rowcount)
         return self
 
 

@@ -67,13 +67,16 @@ class Stored:
         self._connection = connection
         self._task_id = task_id
         self._meaning = meaning
+        found = self._ask(
+            "SELECT group_id, timestamp, ordinal, timestamp_text, data, extra, revision, vanished_at, seq"
+            " FROM task_event WHERE task_id = ? ORDER BY seq, first_seen_at, ordinal"
+        )
         self.rows = [
             StoredRow((group, stamp, ordinal), Told(group, stamp, text, data, extra), revision, vanished is not None)
-            for group, stamp, ordinal, text, data, extra, revision, vanished in self._ask(
-                "SELECT group_id, timestamp, ordinal, timestamp_text, data, extra, revision, vanished_at"
-                " FROM task_event WHERE task_id = ? ORDER BY seq, first_seen_at, ordinal"
-            )
+            for group, stamp, ordinal, text, data, extra, revision, vanished, _ in found
         ]
+        self.share_places = len({row[-1] for row in found}) < len(found)
+        """Rows that came between two others without room for more have their neighbour's place."""
 
     def _ask(self, sql: str) -> list[Any]:
         return self._connection.execute(sql, (self._task_id,)).fetchall()
@@ -268,6 +271,17 @@ class Ledger:
         """Return what the log holds."""
         return {self._meaning.identity(item.told) for item in log.items if item.told is not None}
 
+    def order_of(self, task_id: str) -> str | None:
+        """Return the order in which the task's log was found to be served; None or with a ? if that is open."""
+        found = self._connection.execute("SELECT log_order FROM checkpoint WHERE task_id = ?", (task_id,))
+        order: str | None = found.fetchone()[0]
+        return order
+
+    def is_equal(self, task_id: str) -> bool:
+        """Tell whether the rows that are not marked are the log, whatever their order."""
+        stored = Stored(self._connection, task_id, self._meaning)
+        return set(stored.current) == self.wanted(self._upstream.logs[task_id])
+
     def require_equal(self, task_id: str) -> None:
         """Check that the copy is the log: nothing missing, nothing more, and in its order."""
         log = self._upstream.logs[task_id]
@@ -275,6 +289,12 @@ class Ledger:
         if set(stored.current) != self.wanted(log):
             missing, more = self.wanted(log) - set(stored.current), set(stored.current) - self.wanted(log)
             raise Violation(f"at the end the copy is not the log: {len(missing)} missing, {len(more)} too many")
+        setting = self._upstream.setting
+        is_told = setting.order == "told" or (log.only_grew and self.order_of(task_id) == setting.served)
+        if log.orderly and is_told and (setting.served == "oldest-first" or not stored.share_places):
+            wanted = [self._meaning.identity(item.told) for item in log.items if item.told is not None]
+            if stored.current != wanted:
+                raise Violation("the reading order is not the log's order")
 
 
 def _require_nothing_else(stored: Stored, of_task: OfTask) -> None:

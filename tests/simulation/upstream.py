@@ -6,6 +6,7 @@ Behind httpx's transport seam; one object for all processes. It knows nothing of
 from __future__ import annotations
 
 import gzip
+from collections import Counter
 from email.utils import format_datetime
 from datetime import timedelta
 from random import Random
@@ -57,17 +58,22 @@ class Item(msgspec.Struct, eq=False):
 class Log:
     """One task's log upstream, oldest first."""
 
-    def __init__(self, task_id: str, odd: float) -> None:
+    def __init__(self, task_id: str, setting: Setting) -> None:
         self.task_id = task_id
         self.items: list[Item] = []
         self.version = 0
         self.only_grew = True
         """It was appended to and nothing else."""
         self.orderly = True
-        """No event stands in two places, or has moved."""
+        """No event stands in two places, has moved, or is met in a place that is not its own.
+
+        The last is so where events come in between and tokens name places: what a poll meets behind its
+        token stands in front of what it met there before, and no poll can tell.
+        """
         self.touched: list[tuple[int, Any]] = []
         """Which key was touched by an edit, a removal or a move, and at which version."""
-        self._odd = odd
+        self._odd = setting.odd
+        self._is_anchored = setting.tokens == "anchor"
         self._payload = 0
         self._second = 0
 
@@ -85,8 +91,10 @@ class Log:
             case "append":
                 self._put(len(self.items), self._new(random, change.count))
             case "insert":
+                self.orderly = self.orderly and self._is_anchored
                 self._put(at, self._new(random, change.count))
             case "front":
+                self.orderly = self.orderly and self._is_anchored
                 self._put(0, self._new(random, change.count))
             case "edit":
                 for item in random.sample(self.items, min(change.count, len(self.items))):
@@ -146,6 +154,11 @@ class Log:
         if item.told is not None:
             self.touched.append((self.version, (item.told.group_id, item.told.timestamp)))
 
+    @property
+    def is_all_events(self) -> bool:
+        """Tell whether there are events, and nothing that is none."""
+        return bool(self.items) and all(item.told is not None for item in self.items)
+
     def touched_since(self, version: int) -> set[Any]:
         """Return the keys that were touched after this version."""
         return {key for at, key in self.touched if at > version}
@@ -172,10 +185,13 @@ class Upstream:
 
     def __init__(self, setting: Setting, now: Callable[[], Any]) -> None:
         self.setting = setting
-        self.logs = {f"{n + 1:08d}-1111-4111-8111-111111111111": Log(f"{n + 1:08d}-1111-4111-8111-111111111111", setting.odd) for n in range(setting.tasks)}
+        names = [f"{number:08d}-1111-4111-8111-111111111111" for number in range(1, setting.tasks + 1)]
+        self.logs = {name: Log(name, setting) for name in names}
         self.honest = False
         """From now on nothing is ragged, and stored tokens hold."""
         self.requests = 0
+        self.asked: Counter[str] = Counter()
+        """Requests of each task."""
         self._now = now
         self._tokens: dict[str, tuple[int, Item | None]] = {}
         self._serial = 0
@@ -192,6 +208,7 @@ class Upstream:
             self._access += 1
             return httpx.Response(200, json={"access_token": f"a{self._access}", "expires_in": 1800}), None
         self.requests += 1
+        self.asked[request.url.path.split("/")[-2]] += 1
         kind = fault.kind if fault else None
         if kind == "expire_tokens":
             self._epoch += 1
@@ -240,9 +257,9 @@ class Upstream:
         log = self._shown(task_id)
         start = max(0, found - (self.setting.overlap if token is not None else 0))
         end = min(found + self._size(int(asked["limit"]), fault), len(log))
-        if kind == "empty_page":
-            start = end = found
         items = log[start:end]
+        if kind == "empty_page":  # which leads on: under its own token it would be the end
+            return self._empty(task_id, token, found)
         following = self._following(task_id, token, log, end, is_full=len(items) >= int(asked["limit"]))
         if kind == "cycle":
             following = token or following
@@ -253,6 +270,13 @@ class Upstream:
         if self.setting.packed:
             return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=_Bytes(gzip.compress(body))), served
         return httpx.Response(200, content=body), served
+
+    def _empty(self, task_id: str, token: str | None, found: int) -> tuple[httpx.Response, Served]:
+        self._serial += 1
+        following = f"{self._epoch}-s{self._serial}"
+        self._tokens[following] = found, None
+        served = Served(task_id, token, following, (), self.logs[task_id].version)
+        return httpx.Response(200, content=self._body(served)), served
 
     def _shown(self, task_id: str) -> list[Item]:
         items = self.logs[task_id].items
