@@ -166,7 +166,7 @@ def read_retry_after(text: str, *, date: str, now: datetime) -> float | None:
     text = text.strip()
     digits = text[1:] if text[:1] in ("-", "+") else text
     if digits.isascii() and digits.isdigit():
-        seconds = float(digits[:_MOST_DIGITS])
+        seconds = float(digits.lstrip("0")[:_MOST_DIGITS] or "0")
         return 0.0 if text.startswith("-") else min(seconds, LONGEST_PAUSE)
     moment = read_http_date(text)
     if moment is None:

@@ -244,12 +244,14 @@ def _read_alone(raw: bytes) -> Event | Quarantined:
                 timestamp_text=text,
                 extra=f"{{{extra}}}" if extra else None,
             )
-    return event_of(
+    event = event_of(
         [
             (text, b'"' + name + b'"', bytes(value))
             for name, (text, value) in zip(names, values.items(), strict=True)
         ]
     )
+    # What makes it longer may be an escape in a name, which extra has to keep.
+    return event if event.extra is None or len(raw) == length else read_element(raw)
 
 
 def _cut_page(body: bytes) -> tuple[bytes, str | None]:

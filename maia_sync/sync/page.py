@@ -201,8 +201,10 @@ def _moved(
         reconcile=reconcile,
         news=position.news or news,
         turn=False,
-        grew_in_front=position.grew_in_front or (ends is not None and _any_new(plan, ends.first, -1)),
-        grew_behind=position.grew_behind or (ends is not None and _any_new(plan, ends.last, 1)),
+        grew_in_front=position.grew_in_front
+        or (ends is not None and ends.whole and _any_new(plan, ends.first, -1)),
+        grew_behind=position.grew_behind
+        or (ends is not None and ends.whole and _any_new(plan, ends.last, 1)),
     )
     if position.kind == "reconcile":
         return moved, at_end

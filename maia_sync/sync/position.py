@@ -27,6 +27,8 @@ class Ends(msgspec.Struct, frozen=True, kw_only=True):
     last: int
     first_timestamp: int | None
     """Of the first row; None if it has none in its key."""
+    whole: bool
+    """The log had been read to its end: what is new in front of these rows or behind them is growth."""
 
 
 class Position(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,7 +81,7 @@ def first_position(
     """
     ends = None
     if checkpoint.log_order != "oldest-first" or order == "newest-first":
-        ends = _read_ends(tx, TaskLog(task_id=task_id, newest_first=checkpoint.newest_first))
+        ends = _read_ends(tx, task_id, checkpoint)
     if order not in ("auto", checkpoint.log_order) and checkpoint.cursor != LOG_START:
         return _together(checkpoint, Reconcile(cursor=LOG_START, started_at=tx.now), ends)
     reconcile = checkpoint.reconcile
@@ -108,13 +110,15 @@ def first_position(
     )
 
 
-def _read_ends(tx: Transaction, log: TaskLog) -> Ends | None:
+def _read_ends(tx: Transaction, task_id: str, checkpoint: Checkpoint) -> Ends | None:
+    log = TaskLog(task_id=task_id, newest_first=checkpoint.newest_first)
     places = event_store.read_ends(tx, log)
     if places is None:
         return None
     first = event_store.read_window(tx, log, START, 1).rows[0]
     timestamp = None if first.timestamp == NO_TIMESTAMP else first.timestamp
-    return Ends(first=places[0], last=places[1], first_timestamp=timestamp)
+    whole = checkpoint.end_reached_at is not None and not checkpoint.gaps
+    return Ends(first=places[0], last=places[1], first_timestamp=timestamp, whole=whole)
 
 
 def newest_known(position: Position) -> int | None:
