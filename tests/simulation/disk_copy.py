@@ -25,7 +25,7 @@ from tests.killable import Forge
 from tests.simulation.kills_lives import Plan, live
 from tests.simulation.kills_places import Place, new_place
 from tests.simulation.kills_upstream import Logs, WatchedWorld
-from tests.simulation.kills_witness import Witness
+from tests.simulation.kills_witness import Proof, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,10 +46,9 @@ WAYS: tuple[Way, ...] = ("backup", "vacuum", "snapshot")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CopiesMade:
+class CopiesMade(Proof):
     """What so many copies came to."""
 
-    seed: int
     copies: dict[str, int]
     """How many of each way were made in mid-backfill."""
     missed: int
@@ -58,15 +57,14 @@ class CopiesMade:
     """Events that the copies held when they were made."""
     completed: int
     """Events that syncs on the copies have fetched since."""
-    compared: int
-    lost: int
-    duplicated: int
-    strange: int
-    ahead: int
-    torn: int
-    seconds: float
-    trouble: str | None
-    """The first thing that went wrong, if anything did."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a table of it all says."""
+        of = "SQLite file copied while a sync writes"
+        return [
+            *((f"{of}, by {way}", f"{times:,}") for way, times in self.copies.items()),
+            *self.verdict(of),
+        ]
 
 
 def survive_copies(rounds: int, seed: int, tell: Callable[[str], None] = lambda _: None) -> CopiesMade:
@@ -84,19 +82,11 @@ def survive_copies(rounds: int, seed: int, tell: Callable[[str], None] = lambda 
                 break
         tell(f"sqlite: {sum(counts[way] for way in WAYS)} copies made")
         return CopiesMade(
-            seed=seed,
             copies={way: counts[way] for way in WAYS},
             missed=counts["missed"],
             stored=counts["stored"],
             completed=counts["completed"],
-            compared=findings.compared,
-            lost=findings.lost,
-            duplicated=findings.duplicated,
-            strange=findings.strange,
-            ahead=findings.ahead,
-            torn=findings.torn,
-            seconds=time.monotonic() - began,
-            trouble=findings.trouble and f"seed {seed}: {findings.trouble}",
+            **findings.proved(seed, began),
         )
 
 

@@ -40,8 +40,20 @@ _ODD_STAMPS = (
     '"9999-12-31T23:59:59.999999999Z"',
     '"2016-12-31T23:59:60Z"',
 )
-_ODD_MEMBERS = ('"kind":"plan"', '"data":"an earlier one"', '"x\\u0000":[1, 2]', '"groupId":8', '"new field":{}')
-_NO_EVENTS = (b"%d", b'"loose %d"', b"[%d]", b'{"data":"\xff %d"}', b'{"data":%d,"d":' + b"[" * 1001 + b"]" * 1001 + b"}")
+_ODD_MEMBERS = (
+    '"kind":"plan"',
+    '"data":"an earlier one"',
+    '"x\\u0000":[1, 2]',
+    '"groupId":8',
+    '"new field":{}',
+)
+_NO_EVENTS = (
+    b"%d",
+    b'"loose %d"',
+    b"[%d]",
+    b'{"data":"\xff %d"}',
+    b'{"data":%d,"d":' + b"[" * 1001 + b"]" * 1001 + b"}",
+)
 
 
 class Element(msgspec.Struct, frozen=True):
@@ -92,7 +104,9 @@ class Element(msgspec.Struct, frozen=True):
 
 def make_element(random: Random, payload: int, second: int, *, odd: float) -> Element:
     """Make an element with a payload of its own; `odd` is how likely each of its parts is a strange one."""
-    stamp: str | None = f'"2026-01-05T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{_fraction(random)}"'
+    stamp: str | None = (
+        f'"2026-01-05T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{_fraction(random)}"'
+    )
     group: str | None = random.choice(('"g"', '"g"', '"h"', None))
     member = None
     shape = random.randrange(len(_DATA))
@@ -106,7 +120,9 @@ def make_element(random: Random, payload: int, second: int, *, odd: float) -> El
         member = random.choice(_ODD_MEMBERS)
     if random.random() < odd / 4:
         shape = 200 + random.randrange(len(_NO_EVENTS))
-    return Element(payload=payload, shape=shape, spelling=random.randrange(3), group=group, stamp=stamp, member=member)
+    return Element(
+        payload=payload, shape=shape, spelling=random.randrange(3), group=group, stamp=stamp, member=member
+    )
 
 
 def _fraction(random: Random) -> str:

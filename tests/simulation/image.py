@@ -95,6 +95,7 @@ class Image:
         upstream: Upstream,
         ledger: Ledger,
         midway: Callable[[Any], None],
+        note: Callable[[str], None],
     ) -> None:
         self.name = name
         self.process = process
@@ -120,6 +121,7 @@ class Image:
         self.report: RunReport | None = None
         self._random = Random(process.seed)
         self._midway = midway
+        self._note = note
         self._kinds: Counter[str] = Counter()
         self._steps = 0
         self._requests = 0
@@ -232,6 +234,7 @@ class Image:
         """Pass a point at which it may die."""
         if self.is_dead:
             raise Dead
+        self._note(f"{self.name} {kind} {deed}")
         self._kinds[kind] += 1
         crash = self.process.crash
         if crash is not None and crash.point == kind and crash.nth == self._kinds[kind]:
@@ -305,7 +308,12 @@ class Image:
         self.reach("before commit", "")
         self._commits += 1
         kind = next(
-            (each.kind for each in self.process.troubles if "commit" in each.kind and each.nth == self._commits), None
+            (
+                each.kind
+                for each in self.process.troubles
+                if "commit" in each.kind and each.nth == self._commits
+            ),
+            None,
         )
         if kind is not None:
             self.hit[kind] += 1
@@ -451,7 +459,9 @@ def _write_page(tx: Any, lease: Any, position: Any, pages: Any, terms: Any) -> A
     written = _really_write_page(tx, lease, position, pages, terms)
     connection = tx.connection.connection.dbapi_connection
     if written is not None and isinstance(connection, _Connection):
-        connection.image.note_written(pages[0], reconciles=position.reconcile is not None and position.kind != "poll")
+        connection.image.note_written(
+            pages[0], reconciles=position.reconcile is not None and position.kind != "poll"
+        )
     return written
 
 

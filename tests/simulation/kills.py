@@ -20,7 +20,7 @@ from tests.killable import Forge
 from tests.simulation.kills_lives import Lived, Plan, draw_pause, draw_plan, live
 from tests.simulation.kills_places import Place, new_place
 from tests.simulation.kills_upstream import Logs, WatchedWorld
-from tests.simulation.kills_witness import StoredTask, Witness
+from tests.simulation.kills_witness import Proof, StoredTask, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,17 +29,16 @@ ROUNDS_OF_AN_ERA = 10
 """After so many the copy is compared with the logs, and new tasks take the place of old ones."""
 PAGE_SIZE = 10
 _TASKS = 4
-_LONGEST = 150
+_LONGEST = 120
 _CONCURRENCY = 3
 _MOST_MISSES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class KillsSurvived:
+class KillsSurvived(Proof):
     """What so many kills came to."""
 
     database: Literal["sqlite", "postgresql"]
-    seed: int
     rounds: int
     kills: int
     """`kill -9`s that hit a living process: one a round at least."""
@@ -55,20 +54,22 @@ class KillsSurvived:
     """Of these, rounds in which the second was stopped until its leases had run out, and then went on."""
     comparisons: int
     """How often the copy was compared with the logs, event by event."""
-    compared: int
-    """Events that were compared, after each round and in the comparisons."""
-    lost: int
-    duplicated: int
-    strange: int
-    ahead: int
-    torn: int
     measured: int
     """Killed backfills of a task of which it is known how many pages were fetched and how many stored."""
     fetched_again: int
     """The most pages that one kill made a task fetch again."""
-    seconds: float
-    trouble: str | None
-    """The first thing that went wrong, if anything did."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a table of it all says."""
+        of = f"kill -9, {self.database}"
+        return [
+            (f"{of}: kills that hit a living process", f"{self.kills:,}"),
+            *((f"- {phase}", f"{times:,}") for phase, times in sorted(self.phases.items())),
+            (f"{of}: rounds with a second process", f"{self.beside:,}"),
+            (f"{of}: comparisons with the whole logs", f"{self.comparisons:,}"),
+            (f"{of}: pages fetched again by one kill and task, at most", f"{self.fetched_again:,}"),
+            *self.verdict(of),
+        ]
 
 
 def survive_kills(
@@ -95,7 +96,7 @@ def survive_kills(
                 tell(f"{database}: {killing.kills} kills in {number + 1} rounds")
             if killing.trouble:
                 break
-        return killing.result(database, seed, time.monotonic() - began)
+        return killing.result(database, seed, began)
 
 
 class _Killing:
@@ -136,13 +137,11 @@ class _Killing:
         """The first thing that is wrong."""
         return self._witness.findings.trouble
 
-    def result(self, database: Literal["sqlite", "postgresql"], seed: int, seconds: float) -> KillsSurvived:
+    def result(self, database: Literal["sqlite", "postgresql"], seed: int, began: float) -> KillsSurvived:
         """Return what it came to."""
         findings, counts = self._witness.findings, self._counts
-        trouble = findings.trouble and f"seed {seed}, {database}, round {self._number}: {findings.trouble}"
         return KillsSurvived(
             database=database,
-            seed=seed,
             rounds=counts["rounds"],
             kills=self.kills,
             phases=dict(self._phases),
@@ -151,16 +150,9 @@ class _Killing:
             beside_killed=counts["beside_killed"],
             beside_paused=counts["beside_paused"],
             comparisons=counts["comparisons"],
-            compared=findings.compared,
-            lost=findings.lost,
-            duplicated=findings.duplicated,
-            strange=findings.strange,
-            ahead=findings.ahead,
-            torn=findings.torn,
             measured=counts["measured"],
             fetched_again=self._fetched_again,
-            seconds=seconds,
-            trouble=trouble,
+            **findings.proved(seed, began, f", {database}, round {self._number}"),
         )
 
     def round(self, number: int) -> None:

@@ -85,7 +85,7 @@ class Logs:
         """Let time pass: most logs grow, and those that are changed are changed in one way or another."""
         for name in self.active:
             if self._dice.random() < 0.8:
-                self.append(name, self._dice.randrange(30))
+                self.append(name, self._dice.randrange(25))
             if name not in self.growing and self._dice.random() < 0.7:
                 self._change(self.world.logs[name])
 

@@ -6,6 +6,7 @@ Nothing of maia_sync is used: plain drivers read the tables, and tests/oracle.py
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -40,6 +41,16 @@ class Findings:
     trouble: str | None = None
     """The first thing that was wrong."""
 
+    def proved(self, seed: int, began: float, where: str = "") -> dict[str, Any]:
+        """Return the fields of a Proof."""
+        counts = ("compared", "lost", "duplicated", "strange", "ahead", "torn")
+        return {
+            "seed": seed,
+            "seconds": time.monotonic() - began,
+            "trouble": self.trouble and f"seed {seed}{where}: {self.trouble}",
+            **{name: getattr(self, name) for name in counts},
+        }
+
     def note(self, kind: str, number: int, sentence: str) -> None:
         """Count what is wrong, if anything is."""
         if number:
@@ -49,6 +60,38 @@ class Findings:
     def wrong(self, sentence: str) -> None:
         """Keep the first thing that was wrong."""
         self.trouble = self.trouble or sentence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proof:
+    """What was proved about the copy, whatever was done to the processes or to what they stand on."""
+
+    seed: int
+    seconds: float
+    compared: int
+    """Events that were compared."""
+    lost: int
+    duplicated: int
+    strange: int
+    ahead: int
+    torn: int
+    trouble: str | None
+    """The first thing that went wrong, if anything did: it ended early then."""
+
+    @property
+    def is_well(self) -> bool:
+        """Tell whether nothing at all was wrong."""
+        wrong = self.lost or self.duplicated or self.strange or self.ahead or self.torn
+        return self.trouble is None and not wrong
+
+    def verdict(self, of: str) -> list[tuple[str, str]]:
+        """Return the rows of a table that say what was proved."""
+        rows = [
+            (f"{of}: events compared", f"{self.compared:,}"),
+            (f"{of}: events lost", f"{self.lost:,}"),
+            (f"{of}: events duplicated", f"{self.duplicated:,}"),
+        ]
+        return rows if self.is_well else [*rows, (f"{of}: **not well**", str(self.trouble))]
 
 
 @dataclass

@@ -72,7 +72,9 @@ class Stored:
             " FROM task_event WHERE task_id = ? ORDER BY seq, first_seen_at, ordinal"
         )
         self.rows = [
-            StoredRow((group, stamp, ordinal), Told(group, stamp, text, data, extra), revision, vanished is not None)
+            StoredRow(
+                (group, stamp, ordinal), Told(group, stamp, text, data, extra), revision, vanished is not None
+            )
             for group, stamp, ordinal, text, data, extra, revision, vanished, _ in found
         ]
         self.share_places = len({row[-1] for row in found}) < len(found)
@@ -215,7 +217,9 @@ class Ledger:
         if served.next_token is not None and served.next_token != served.token:
             of_task.leads_to[served.next_token] = before | identities
         elif served.next_token is not None:
-            of_task.leads_to[served.next_token] = of_task.leads_to.get(served.next_token, frozenset()) | identities
+            of_task.leads_to[served.next_token] = (
+                of_task.leads_to.get(served.next_token, frozenset()) | identities
+            )
         self.check(served.task_id, log)
 
     def check(self, task_id: str, log: Log | None = None) -> Stored:
@@ -288,10 +292,13 @@ class Ledger:
         stored = self.check(task_id, log)
         if set(stored.current) != self.wanted(log):
             missing, more = self.wanted(log) - set(stored.current), set(stored.current) - self.wanted(log)
-            raise Violation(f"at the end the copy is not the log: {len(missing)} missing, {len(more)} too many")
+            raise Violation(
+                f"at the end the copy is not the log: {len(missing)} missing, {len(more)} too many"
+            )
         setting = self._upstream.setting
         is_told = setting.order == "told" or (log.only_grew and self.order_of(task_id) == setting.served)
-        if log.orderly and is_told and (setting.served == "oldest-first" or not stored.share_places):
+        is_clear = setting.served == "oldest-first" or not (stored.share_places or setting.overlap)
+        if log.orderly and is_told and is_clear:
             wanted = [self._meaning.identity(item.told) for item in log.items if item.told is not None]
             if stored.current != wanted:
                 raise Violation("the reading order is not the log's order")

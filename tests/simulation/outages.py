@@ -21,7 +21,7 @@ from tests.killable import Forge
 from tests.simulation.kills_lives import Plan, live
 from tests.simulation.kills_places import Place, new_place
 from tests.simulation.kills_upstream import Logs, WatchedWorld
-from tests.simulation.kills_witness import Witness
+from tests.simulation.kills_witness import Proof, Witness
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +40,9 @@ ENDINGS: tuple[Ending, ...] = ("waits", "gives up", "is killed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class StopsSurvived:
+class StopsSurvived(Proof):
     """What so many stops came to."""
 
-    seed: int
     stops: int
     """Stops that hit a backfill under way."""
     missed: int
@@ -54,16 +53,17 @@ class StopsSurvived:
     """Processes that gave up; a new one went on."""
     killed: int
     """Processes that were killed while they waited; a new one went on."""
-    compared: int
-    """Events that were compared."""
-    lost: int
-    duplicated: int
-    strange: int
-    ahead: int
-    torn: int
-    seconds: float
-    trouble: str | None
-    """The first thing that went wrong, if anything did."""
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return what a table of it all says."""
+        of = "PostgreSQL stopped in mid-backfill"
+        return [
+            (f"{of}: stops", f"{self.stops:,}"),
+            ("- processes that waited and went on by themselves", f"{self.went_on:,}"),
+            ("- processes that gave up, and a new one went on", f"{self.gave_up:,}"),
+            ("- processes that were killed meanwhile, and a new one went on", f"{self.killed:,}"),
+            *self.verdict(of),
+        ]
 
 
 def survive_stops(rounds: int, seed: int, tell: Callable[[str], None] = lambda _: None) -> StopsSurvived:
@@ -83,22 +83,13 @@ def survive_stops(rounds: int, seed: int, tell: Callable[[str], None] = lambda _
                 tell(f"postgresql: stopped {number + 1} times")
         if not findings.trouble:
             stopping.witness.require_equal(place.copy)
-        trouble = findings.trouble and f"seed {seed}, stop {counts.total()}: {findings.trouble}"
         return StopsSurvived(
-            seed=seed,
             stops=sum(counts[ending] for ending in ENDINGS),
             missed=counts["missed"],
             went_on=counts["waits"],
             gave_up=counts["gives up"],
             killed=counts["is killed"],
-            compared=findings.compared,
-            lost=findings.lost,
-            duplicated=findings.duplicated,
-            strange=findings.strange,
-            ahead=findings.ahead,
-            torn=findings.torn,
-            seconds=time.monotonic() - began,
-            trouble=trouble,
+            **findings.proved(seed, began, f", stop {counts.total()}"),
         )
 
 

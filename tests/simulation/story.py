@@ -48,7 +48,13 @@ FaultKind = Literal[
 StatementTrouble = Literal["busy", "full", "io_error", "connection_lost"]
 CommitTrouble = Literal["lost_before_commit", "lost_after_commit", "full_at_commit"]
 PointKind = Literal[
-    "before fetch", "after fetch", "after decode", "before statement", "after statement", "before commit", "after commit"
+    "before fetch",
+    "after fetch",
+    "after decode",
+    "before statement",
+    "after statement",
+    "before commit",
+    "after commit",
 ]
 Mode = Literal["sync", "full", "poll", "reconcile"]
 
@@ -166,7 +172,7 @@ def make_story(seed: int) -> Story:
     random = Random(seed)
     setting = _make_setting(random)
     steps: list[Step] = [_make_change(random, setting, "append", random.choice((1, 4, 9, 20)))]
-    for _ in range(random.randint(6, 14)):
+    for _ in range(random.randint(4, 9)):
         steps += [_make_change(random, setting) for _ in range(random.choice((0, 1, 1, 2, 4)))]
         if random.random() < 0.5:
             steps.append(_make_pass(random))
@@ -224,20 +230,28 @@ def _make_act(random: Random, setting: Setting) -> Act:
 
 def _make_process(random: Random, setting: Setting) -> Process:
     crash = None
-    if random.random() < 0.55:
+    if random.random() < 0.6:
         point = random.choice(POINTS)
         crash = Crash(point=point, nth=random.randint(1, 40 if "statement" in point else 7))
     faults, midway, troubles = [], [], []
     at = 0
-    while random.random() < 0.6 and len(faults) < 8:
-        at += random.choice((1, 1, 2, 3))
+    while random.random() < 0.85 and len(faults) < 12:
+        at += random.choice((1, 1, 1, 2, 3))
         faults.append(Fault(request=at, kind=random.choice(FAULTS), seed=random.randrange(1 << 30)))
     while random.random() < 0.25:
         deed: Change | Pass = _make_change(random, setting) if random.random() < 0.8 else _make_pass(random)
         midway.append(Midway(request=random.randint(1, 6), deed=deed))
-    while random.random() < 0.3:
+    while random.random() < 0.4:
         kind = random.choice(
-            ("busy", "full", "io_error", "connection_lost", "lost_before_commit", "lost_after_commit", "full_at_commit")
+            (
+                "busy",
+                "full",
+                "io_error",
+                "connection_lost",
+                "lost_before_commit",
+                "lost_after_commit",
+                "full_at_commit",
+            )
         )
         nth = random.randint(1, 6 if "commit" in kind else 40)
         troubles.append(DatabaseTrouble(kind=kind, nth=nth))  # type: ignore[arg-type]

@@ -67,13 +67,13 @@ class Log:
         self.orderly = True
         """No event stands in two places, has moved, or is met in a place that is not its own.
 
-        The last is so where events come in between and tokens name places: what a poll meets behind its
-        token stands in front of what it met there before, and no poll can tell.
+        The last is so where events come or go and tokens name places: what a poll meets behind its token may
+        then stand in front of what it met there before, and no poll can tell.
         """
         self.touched: list[tuple[int, Any]] = []
         """Which key was touched by an edit, a removal or a move, and at which version."""
         self._odd = setting.odd
-        self._is_anchored = setting.tokens == "anchor"
+        self._is_anchored = setting.tokens == "anchor" and not setting.overlap
         self._payload = 0
         self._second = 0
 
@@ -86,15 +86,15 @@ class Log:
             return
         if change.kind != "append":
             self.only_grew = False
+        if change.kind not in ("append", "respell") and not self._is_anchored:
+            self.orderly = False
         at = random.randrange(len(self.items))
         match change.kind:
             case "append":
                 self._put(len(self.items), self._new(random, change.count))
             case "insert":
-                self.orderly = self.orderly and self._is_anchored
                 self._put(at, self._new(random, change.count))
             case "front":
-                self.orderly = self.orderly and self._is_anchored
                 self._put(0, self._new(random, change.count))
             case "edit":
                 for item in random.sample(self.items, min(change.count, len(self.items))):
@@ -235,9 +235,13 @@ class Upstream:
         if kind == "redirect":
             return httpx.Response(302, headers={"Location": "https://elsewhere.example/"})
         if kind == "bad_gzip":
-            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=_Bytes(gzip.compress(b"{}")[:-9]))
+            return httpx.Response(
+                200, headers={"Content-Encoding": "gzip"}, stream=_Bytes(gzip.compress(b"{}")[:-9])
+            )
         if kind == "zstd":
-            return httpx.Response(200, headers={"Content-Encoding": "zstd"}, stream=_Bytes(b"\x28\xb5\x2f\xfd"))
+            return httpx.Response(
+                200, headers={"Content-Encoding": "zstd"}, stream=_Bytes(b"\x28\xb5\x2f\xfd")
+            )
         if kind == "flood":
             return httpx.Response(200, headers={"Content-Length": str(1 << 40)}, stream=_Bytes(b" "))
         if kind.startswith("status_429"):
@@ -248,7 +252,10 @@ class Upstream:
 
     def _page(self, request: httpx.Request, fault: Fault | None) -> tuple[httpx.Response, Served | None]:
         task_id = request.url.path.split("/")[-2]
-        asked = {name: values[0] for name, values in parse_qs(request.url.query.decode(), keep_blank_values=True).items()}
+        asked = {
+            name: values[0]
+            for name, values in parse_qs(request.url.query.decode(), keep_blank_values=True).items()
+        }
         token = asked.get("paginationToken")
         found = self._place(token, task_id)
         if found is None:
@@ -263,12 +270,16 @@ class Upstream:
         following = self._following(task_id, token, log, end, is_full=len(items) >= int(asked["limit"]))
         if kind == "cycle":
             following = token or following
-        served = Served(task_id, token, following, tuple(item.raw for item in items), self.logs[task_id].version)
+        served = Served(
+            task_id, token, following, tuple(item.raw for item in items), self.logs[task_id].version
+        )
         body = self._body(served)
         if kind == "cut":
             return httpx.Response(200, stream=_Bytes(body[: len(body) // 2], broken=request)), None
         if self.setting.packed:
-            return httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=_Bytes(gzip.compress(body))), served
+            return httpx.Response(
+                200, headers={"Content-Encoding": "gzip"}, stream=_Bytes(gzip.compress(body))
+            ), served
         return httpx.Response(200, content=body), served
 
     def _empty(self, task_id: str, token: str | None, found: int) -> tuple[httpx.Response, Served]:
@@ -289,7 +300,9 @@ class Upstream:
             return Random(self.requests * 7919 + limit).randint(1, limit)
         return limit
 
-    def _following(self, task_id: str, token: str | None, log: list[Item], end: int, *, is_full: bool) -> str | None:
+    def _following(
+        self, task_id: str, token: str | None, log: list[Item], end: int, *, is_full: bool
+    ) -> str | None:
         if end < len(log):
             return self._make_token(task_id, log, end)
         if self.setting.last == "own" and token is not None and not is_full:
