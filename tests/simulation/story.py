@@ -87,6 +87,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     signs_in: bool = False
     odd: float = 0.0
     """How likely each part of an element is a strange one."""
+    only_grows: bool = False
+    """Logs are appended to, and nothing else: then a copy has to be complete after each poll."""
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, tag="change"):
@@ -197,6 +199,7 @@ def _make_setting(random: Random) -> Setting:
         packed=random.random() < 0.2,
         signs_in=random.random() < 0.2,
         odd=random.choice((0.0, 0.0, 0.1, 0.4)),
+        only_grows=random.random() < 0.3,
     )
 
 
@@ -204,11 +207,12 @@ def _make_change(
     random: Random, setting: Setting, kind: ChangeKind | None = None, count: int | None = None
 ) -> Change:
     kinds: tuple[ChangeKind, ...] = (*("append",) * 8, "insert", "front", "edit", "edit", "respell", "remove")
+    drawn = random.choice((*kinds, "lose_early", "reorder", "twin", "repeat"))
     return Change(
         seed=random.randrange(1 << 30),
-        kind=kind or random.choice((*kinds, "lose_early", "reorder", "twin", "repeat")),
+        kind=kind or ("append" if setting.only_grows else drawn),
         task=random.randrange(setting.tasks),
-        count=count or random.choice((1, 1, 2, 5)),
+        count=count or random.choice((1, 1, 2, 5, 9) if setting.only_grows else (1, 1, 2, 5)),
     )
 
 
@@ -220,10 +224,10 @@ def _make_pass(random: Random) -> Pass:
 
 def _make_act(random: Random, setting: Setting) -> Act:
     one = _make_process(random, setting)
-    if random.random() < 0.75:
+    if random.random() < 0.7:
         return Act(one=one)
     other = _make_process(random, setting)
-    if random.random() < 0.5:
+    if random.random() < 0.6:
         one = msgspec.structs.replace(one, pause_at=random.randint(1, 25), crash=None, mode="sync")
     return Act(one=one, other=other)
 

@@ -134,6 +134,10 @@ class Theatre:
 
     def _midway(self, deed: Change | Pass) -> None:
         self._do(deed)
+        setting = self.story.setting
+        if isinstance(deed, Change) and setting.served == "newest-first" and setting.tokens != "anchor":
+            log = self._upstream.log(deed.task % len(self._upstream.logs))
+            log.orderly = False  # a token's place has moved: what is new comes behind what is known
 
     def _note(self, deed: str) -> None:
         self.outcome.trace = crc32(deed.encode(), self.outcome.trace)

@@ -268,7 +268,7 @@ class Upstream:
         if kind == "empty_page":  # which leads on: under its own token it would be the end
             return self._empty(task_id, token, found)
         following = self._following(task_id, token, log, end, is_full=len(items) >= int(asked["limit"]))
-        if kind == "cycle":
+        if kind == "cycle" and len(items) >= int(asked["limit"]):  # less under its own token would be the end
             following = token or following
         served = Served(
             task_id, token, following, tuple(item.raw for item in items), self.logs[task_id].version
