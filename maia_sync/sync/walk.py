@@ -142,7 +142,8 @@ class Walk:
         if position.kind == "reconcile":
             return position
         head = await self._source.page_at(LOG_START)
-        if await around.handover.run(partial(self._is_stored, head)):
+        says_something = head.events or head.next_token is None
+        if says_something and await around.handover.run(partial(self._is_stored, head)):
             return position
         self._source.keep(LOG_START, head)
         return self._again(position)

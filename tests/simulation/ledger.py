@@ -298,6 +298,11 @@ class Ledger:
         setting = self._upstream.setting
         is_told = setting.order == "told" or (log.only_grew and self.order_of(task_id) == setting.served)
         is_clear = setting.served == "oldest-first" or not (stored.share_places or setting.overlap)
+        if setting.served == "newest-first" and setting.order == "auto" and setting.tokens != "anchor":
+            is_clear = False  # until the order is found out, a token is gone on from whose place has moved
+        keys = [(item.told.group_id, item.told.timestamp) for item in log.items if item.told is not None]
+        if setting.odd and len(set(keys)) < len(keys):
+            is_clear = False  # far apart under one key: a new event can be taken for a change of an old one
         if log.orderly and is_told and is_clear:
             wanted = [self._meaning.identity(item.told) for item in log.items if item.told is not None]
             if stored.current != wanted:
