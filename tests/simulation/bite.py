@@ -50,8 +50,8 @@ NOTICED: tuple[str, ...] = (
 )
 """What each edit breaks, as tests/mutants.py has it.
 
-Not among them: the second of two locks on one door (a checkpoint of a newer epoch), and what these worlds do not
-have (tokens that take one limit only, an old event at a log's head, access tokens refused for good).
+Not among them: the second of two locks on one door (a checkpoint of a newer epoch), and what these worlds do
+not have (tokens that take one limit only, an old event at a log's head, access tokens refused for good).
 """
 
 

@@ -1,6 +1,6 @@
-"""What is one process of a simulated life? Fresh objects on the real file, and the points at which it can die.
+"""What is one process of a simulated life? Fresh objects on the real file, and points at which it can die.
 
-The hand-over runs inline. A process that dies raises `Crash` from wherever it stands, and from then on
+The hand-over runs inline. A process that dies raises `Dead` from wherever it stands, and from then on
 nothing of it reaches the database or the API: what its `finally` clauses would still do, a killed process
 does not do.
 """
@@ -25,7 +25,7 @@ from maia_sync.sync import walk
 from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
 from maia_sync.sync.ticks import Ticks
-from tests.simulation.ledger import Violation
+from tests.simulation.ledger import BrokenPromiseError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -58,9 +58,10 @@ class Dead(BaseException):
 
 
 class _Seat:
-    """An engine for one process after another: that it has compiled a statement before is no state of a process.
+    """An engine for one process after another.
 
-    Without it nine tenths of the time would go into compiling the same statements again.
+    That it has compiled a statement before is no state of a process; without it, most of the time would go
+    into compiling the same statements again.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -117,7 +118,7 @@ class Image:
         self.asleep = asyncio.Event()
         self.awake = asyncio.Event()
         self.fault: Exception | None = None
-        self.violation: Violation | None = None
+        self.violation: BrokenPromiseError | None = None
         self.report: RunReport | None = None
         self._random = Random(process.seed)
         self._midway = midway
@@ -202,7 +203,7 @@ class Image:
             ended_well = seen.error is None and seen.kind is not None and not seen.lease_lost
             with self._judged():
                 if seen.error_kind == "Bug":
-                    raise Violation(f"a bug: {seen.error}")
+                    raise BrokenPromiseError(f"a bug: {seen.error}")
                 if ended_well and not seen.gave_way:
                     self.ledger.complete(
                         self.name,
@@ -214,10 +215,10 @@ class Image:
 
     @contextmanager
     def _judged(self) -> Iterator[None]:
-        """Let a broken promise end the process: the code under test must not take it for a failure of its own."""
+        """Let a broken promise end the process: the code must not take it for a failure of its own."""
         try:
             yield
-        except Violation as violation:
+        except BrokenPromiseError as violation:
             self.violation = violation
             self._die()
             raise Dead from violation

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Identity = tuple[Any, ...]
 
 
-class Violation(AssertionError):
+class BrokenPromiseError(AssertionError):
     """A promise is broken."""
 
 
@@ -201,7 +201,7 @@ class Ledger:
         of_task, log = self._tasks[served.task_id], self._upstream.logs[served.task_id]
         walk = self._walks.setdefault((process, served.task_id), WalkSeen(served.version))
         if walk.fenced:
-            raise Violation("a process that had slept longer than its lease wrote a page")
+            raise BrokenPromiseError("a process that had slept longer than its lease wrote a page")
         told = [self._meaning.of_element(raw) for raw in served.elements]
         events = [each for each in told if each is not None]
         identities = frozenset(self._meaning.identity(each) for each in events)
@@ -220,9 +220,9 @@ class Ledger:
             of_task.leads_to[served.next_token] = (
                 of_task.leads_to.get(served.next_token, frozenset()) | identities
             )
-        self.check(served.task_id, log)
+        self.check(served.task_id)
 
-    def check(self, task_id: str, log: Log | None = None) -> Stored:
+    def check(self, task_id: str) -> Stored:
         """Check what must hold after every commit."""
         of_task = self._tasks[task_id]
         stored = Stored(self._connection, task_id, self._meaning)
@@ -232,15 +232,15 @@ class Ledger:
         held = set(stored.identities) | {self._meaning.identity(told) for _, _, told in stored.revisions}
         for told in of_task.told:
             if self._meaning.identity(told) not in held:
-                raise Violation(f"an event of a committed page is nowhere: {told}")
+                raise BrokenPromiseError(f"an event of a committed page is nowhere: {told}")
         _require_history(stored)
         if set(stored.quarantined) != of_task.no_events or len(stored.quarantined) != len(of_task.no_events):
-            raise Violation("the quarantine is not what was served that is no event")
+            raise BrokenPromiseError("the quarantine is not what was served that is no event")
         for token in stored.tokens:
             if token not in of_task.leads_to:
-                raise Violation("a token is stored which no committed page gave")
+                raise BrokenPromiseError("a token is stored which no committed page gave")
             if not of_task.leads_to[token] <= held:
-                raise Violation("the checkpoint is ahead of the rows")
+                raise BrokenPromiseError("the checkpoint is ahead of the rows")
         self._check_vanished(stored, of_task)
         return stored
 
@@ -249,26 +249,30 @@ class Ledger:
         for row in stored.rows:
             newly = row.vanished and row.key not in of_task.vanished
             if newly and self._meaning.identity(row.told) in of_task.reconcile_served:
-                raise Violation(f"an event is marked vanished that the reconcile was served: {row.told}")
+                raise BrokenPromiseError(
+                    f"an event is marked vanished that the reconcile was served: {row.told}"
+                )
         of_task.vanished = marked
 
     def complete(self, process: str, task_id: str, *, reconciled: bool, doubted: bool) -> None:
         """Check what must hold when a walk has come to its end."""
         log, of_task = self._upstream.logs[task_id], self._tasks[task_id]
         walk = self._walks.get((process, task_id))
-        stored = self.check(task_id, log)
+        stored = self.check(task_id)
         held = set(stored.identities)
         touched = log.touched_since(walk.version) if walk else set()
         for told in walk.told if walk else ():
             if self._meaning.identity(told) not in held and (told.group_id, told.timestamp) not in touched:
-                raise Violation(f"an event that the walk was served is no row: {told}")
+                raise BrokenPromiseError(f"an event that the walk was served is no row: {told}")
         quiet = walk is not None and walk.version == log.version
         if log.only_grew and quiet and set(stored.current) != self.wanted(log):
-            raise Violation("a log that only grew is not complete after a walk to its end")
+            raise BrokenPromiseError("a log that only grew is not complete after a walk to its end")
         if reconciled:
             whole = of_task.reconcile_version == log.version
             if whole and not doubted and set(stored.current) != self.wanted(log):
-                raise Violation("after a reconcile the rows that are not marked are not what was served")
+                raise BrokenPromiseError(
+                    "after a reconcile the rows that are not marked are not what was served"
+                )
             of_task.reconcile_version = None
 
     def wanted(self, log: Log) -> set[Identity]:
@@ -276,7 +280,7 @@ class Ledger:
         return {self._meaning.identity(item.told) for item in log.items if item.told is not None}
 
     def order_of(self, task_id: str) -> str | None:
-        """Return the order in which the task's log was found to be served; None or with a ? if that is open."""
+        """Return the order in which the log was found to be served; None, or with a ?, if that is open."""
         found = self._connection.execute("SELECT log_order FROM checkpoint WHERE task_id = ?", (task_id,))
         order: str | None = found.fetchone()[0]
         return order
@@ -289,10 +293,10 @@ class Ledger:
     def require_equal(self, task_id: str) -> None:
         """Check that the copy is the log: nothing missing, nothing more, and in its order."""
         log = self._upstream.logs[task_id]
-        stored = self.check(task_id, log)
+        stored = self.check(task_id)
         if set(stored.current) != self.wanted(log):
             missing, more = self.wanted(log) - set(stored.current), set(stored.current) - self.wanted(log)
-            raise Violation(
+            raise BrokenPromiseError(
                 f"at the end the copy is not the log: {len(missing)} missing, {len(more)} too many"
             )
         setting = self._upstream.setting
@@ -306,22 +310,22 @@ class Ledger:
         if log.orderly and is_told and is_clear:
             wanted = [self._meaning.identity(item.told) for item in log.items if item.told is not None]
             if stored.current != wanted:
-                raise Violation("the reading order is not the log's order")
+                raise BrokenPromiseError("the reading order is not the log's order")
 
 
 def _require_nothing_else(stored: Stored, of_task: OfTask) -> None:
     for row in stored.rows:
         if row.told not in of_task.told:
-            raise Violation(f"a row holds what no committed page did: {row.told}")
+            raise BrokenPromiseError(f"a row holds what no committed page did: {row.told}")
     for _, _, told in stored.revisions:
         if told not in of_task.told:
-            raise Violation(f"a revision holds what no committed page did: {told}")
+            raise BrokenPromiseError(f"a revision holds what no committed page did: {told}")
 
 
 def _require_once(stored: Stored) -> None:
     if len(set(stored.identities)) != len(stored.identities):
         twice = [identity for identity in stored.identities if stored.identities.count(identity) > 1]
-        raise Violation(f"an event has two rows: {twice[0]}")
+        raise BrokenPromiseError(f"an event has two rows: {twice[0]}")
 
 
 def _require_history(stored: Stored) -> None:
@@ -331,6 +335,6 @@ def _require_history(stored: Stored) -> None:
         kept[key].append(revision)
     for row in stored.rows:
         if kept.pop(row.key, []) != list(range(row.revision)):
-            raise Violation(f"the history of a row is not whole: {row.told}")
+            raise BrokenPromiseError(f"the history of a row is not whole: {row.told}")
     if kept:
-        raise Violation("there are revisions of no row")
+        raise BrokenPromiseError("there are revisions of no row")

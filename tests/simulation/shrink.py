@@ -1,4 +1,4 @@
-"""Which part of a story is what breaks the promise? Leave out what can be left out, and the promise still breaks."""
+"""Which part of a story breaks the promise? What can be left out is, as long as it still breaks."""
 
 from __future__ import annotations
 

@@ -74,10 +74,10 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     turn_pages: int = 2
     """So many pages, and the daemon's walk gives way."""
     tokens: Literal["place", "unique", "anchor"] = "place"
-    """A token means a place in the log, the same one each time; one of many for it; or the element behind it."""
+    """A token means a place in the log, the same one each time; one of many for it; or an element."""
     more: Literal["more", "nextCursor"] = "more"
     last: Literal["absent", "null", "empty", "own", "trailing"] = "absent"
-    """How the last page says that it is the last; `trailing`: an empty page under its own token is behind it."""
+    """How the last page says that it is the last; `trailing`: an empty page under its own token follows."""
     overlap: int = 0
     """So many elements are repeated on the next page."""
     ragged: bool = False

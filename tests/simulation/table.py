@@ -1,4 +1,4 @@
-"""What is published of all this? One table of what was survived; README.md carries the one of the full run."""
+"""What is published of all this? A table of what was survived; README.md carries that of a full run."""
 
 from __future__ import annotations
 

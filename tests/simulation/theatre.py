@@ -1,4 +1,4 @@
-"""How is a story played? Acts on one real SQLite file, checks at every commit, and an end where all must be well."""
+"""How is a story played? On one real SQLite file, with an end where all must be well."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import asyncio
 import secrets
 import shutil
 import sqlite3
-from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
 import msgspec
@@ -20,15 +20,18 @@ from maia_sync.errors import OperatorMustAct
 from maia_sync.store.database import Database
 from maia_sync.store.migrations import upgrade
 from tests.simulation.image import Dead, Image
-from tests.simulation.ledger import Ledger, Violation
+from tests.simulation.ledger import BrokenPromiseError, Ledger
 from tests.simulation.story import Act, Change, Pass, Process, Story
 from tests.simulation.upstream import ORIGIN, TOKEN_URL, Upstream
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from maia_sync.settings import Settings
     from tests.simulation.story import Setting
+
+T = TypeVar("T")
 
 _LONGER_THAN_A_LEASE = 61.0
 _MOST_RECONCILES = 3
@@ -62,7 +65,7 @@ def play(story: Story, template: Path) -> Outcome:
     theatre = Theatre(story, path)
     try:
         theatre.play()
-    except Violation as violation:
+    except BrokenPromiseError as violation:
         theatre.outcome.violation = str(violation)
     except Exception as error:  # noqa: BLE001 - whatever it is, the story shows it
         theatre.outcome.violation = f"{type(error).__name__}: {error}"
@@ -117,7 +120,7 @@ class Theatre:
         self._ledger.close()
 
     def play(self) -> None:
-        """Play every step, and then the end. Raises Violation."""
+        """Play every step, and then the end. Raises BrokenPromiseError."""
         for number, step in enumerate(self.story.steps):
             self.outcome.step = number
             self._do(step)
@@ -173,6 +176,7 @@ class Theatre:
         )
 
     async def _together(self, images: list[Image]) -> None:
+        asyncio.get_running_loop().set_default_executor(_Inline())
         lives = [asyncio.create_task(images[0].live())]
         if len(images) == 1:
             images[0].awake.set()
@@ -195,7 +199,7 @@ class Theatre:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
         if waiting:
-            raise Violation("a process waits for ever")
+            raise BrokenPromiseError("a process waits for ever")
         for life in lives:
             error = life.exception()
             if error is not None and not isinstance(error, Dead):
@@ -214,7 +218,7 @@ class Theatre:
             raise image.fault
         quiet = not image.hit and not image.process.midway and image.process.crash is None
         if quiet and image.fault is not None:
-            raise Violation(f"a run failed for no reason: {image.fault}")
+            raise BrokenPromiseError(f"a run failed for no reason: {image.fault}")
 
     def _end(self) -> None:
         """Let upstream be well, and see that the copy becomes the log, whatever was before."""
@@ -238,7 +242,9 @@ class Theatre:
         (image,) = self._act(Act(one=Process(seed=0, mode=mode)))  # type: ignore[arg-type]
         report = image.report
         if report is None or report.failed or report.held or report.status != "succeeded":
-            raise Violation(f"at the end a run did not succeed: {report and report.error or image.fault}")
+            raise BrokenPromiseError(
+                f"at the end a run did not succeed: {(report and report.error) or image.fault}"
+            )
         return image
 
     def _require_idle(self) -> None:
@@ -252,15 +258,28 @@ class Theatre:
         written = self._finish("sync").written
         rows = {deed for deed in written if "task_event" in deed or "quarantine" in deed}
         if rows:
-            raise Violation(f"an idle poll wrote rows: {', '.join(sorted(rows))}")
+            raise BrokenPromiseError(f"an idle poll wrote rows: {', '.join(sorted(rows))}")
         for task_id, log in self._upstream.logs.items():
             asked = self._upstream.asked[task_id] - before[task_id]
             order = setting.served if setting.order == "told" else self._ledger.order_of(task_id)
             if log.only_grew and order in {"oldest-first", "newest-first"} - {setting.served}:
-                raise Violation(f"a log that is served {setting.served} is taken for {order}")
+                raise BrokenPromiseError(f"a log that is served {setting.served} is taken for {order}")
             is_plain = log.orderly and log.is_all_events and not setting.overlap
             if order == setting.served and asked != 1 and (order == "oldest-first" or is_plain):
-                raise Violation(f"an idle poll of a log ({order}) took {asked} requests")
+                raise BrokenPromiseError(f"an idle poll of a log ({order}) took {asked} requests")
+
+
+class _Inline(ThreadPoolExecutor):
+    """What the event loop does in a thread is done at once: when a thread ends, no seed decides."""
+
+    def submit(self, work: Callable[..., T], /, *arguments: Any, **named: Any) -> Future[T]:
+        """Do the work; returns a future that is done."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(work(*arguments, **named))
+        except Exception as error:  # noqa: BLE001 - told through the future
+            future.set_exception(error)
+        return future
 
 
 @cache

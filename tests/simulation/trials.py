@@ -21,7 +21,7 @@ from tests.simulation.theatre import Outcome, make_template, play
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a file there costs no disk; any other folder will do
+_IN_MEMORY = Path("/dev/shm")
 _AT_A_TIME = 10
 
 _template: Path | None = None

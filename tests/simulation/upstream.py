@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gzip
 from collections import Counter
-from email.utils import format_datetime
 from datetime import timedelta
+from email.utils import format_datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -16,13 +16,12 @@ from urllib.parse import parse_qs
 import httpx
 import msgspec
 
-from tests.oracle import tell
+from tests.oracle import Told, tell
 from tests.simulation.elements import Element, make_element
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from tests.oracle import Told
     from tests.simulation.story import Change, Fault, FaultKind, Setting
 
 ORIGIN = "https://maia.example"
@@ -203,7 +202,7 @@ class Upstream:
         return list(self.logs.values())[number]
 
     def answer(self, request: httpx.Request, fault: Fault | None) -> tuple[httpx.Response, Served | None]:
-        """Answer one request; the page, if a whole one was served. Raises httpx's errors for lost connections."""
+        """Answer one request; with the page, if a whole one was served. Raises httpx's transport errors."""
         if str(request.url) == TOKEN_URL:
             self._access += 1
             return httpx.Response(200, json={"access_token": f"a{self._access}", "expires_in": 1800}), None
@@ -304,16 +303,16 @@ class Upstream:
         self, task_id: str, token: str | None, log: list[Item], end: int, *, is_full: bool
     ) -> str | None:
         if end < len(log):
-            return self._make_token(task_id, log, end)
+            return self._make_token(log, end)
         if self.setting.last == "own" and token is not None and not is_full:
             return token
         if self.setting.last in ("own", "trailing"):
             if token is not None and self._place(token, task_id) == end:
                 return token
-            return self._make_token(task_id, log, end)
+            return self._make_token(log, end)
         return None
 
-    def _make_token(self, task_id: str, log: list[Item], end: int) -> str:
+    def _make_token(self, log: list[Item], end: int) -> str:
         if self.setting.tokens == "place":
             return f"{self._epoch}-{end}"
         self._serial += 1
