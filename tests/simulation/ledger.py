@@ -198,7 +198,7 @@ class Ledger:
 
     def commit(self, process: str, served: Served, *, reconciles: bool) -> None:
         """Take in a page whose transaction has been committed, and check the task."""
-        of_task, log = self._tasks[served.task_id], self._upstream.logs[served.task_id]
+        of_task = self._tasks[served.task_id]
         walk = self._walks.setdefault((process, served.task_id), WalkSeen(served.version))
         if walk.fenced:
             raise BrokenPromiseError("a process that had slept longer than its lease wrote a page")
