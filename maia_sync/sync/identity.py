@@ -254,11 +254,15 @@ class _Matching:
         return canonical is not None and any(self._event_canonical(event) == canonical for event in of_key)
 
     def _agreeing_end(self, top: int, behind: list[StoredRow]) -> int:
-        """Follow the page's last payloads and the rows behind the block while their keys agree."""
+        """Follow the page's last payloads and the rows behind the block while their keys agree.
+
+        Payloads whose keys are not stored at all are new ones, and no change of any row.
+        """
         trailing = takewhile(lambda slot: isinstance(slot, Event), reversed(self._slots))
-        for event, row in zip(reversed(list(trailing)), behind, strict=False):
+        stored = [event for event in trailing if (event.group_id, event.timestamp) in self._rows]
+        for event, row in zip(reversed(stored), behind, strict=False):
             key = (event.group_id, event.timestamp)
-            alone = len(self._rows.get(key, ())) == 1 and len(self._fresh.get(key, ())) == 1
+            alone = len(self._rows[key]) == 1 and len(self._fresh.get(key, ())) == 1
             if event.timestamp == NO_TIMESTAMP or key != (row.group_id, row.timestamp) or not alone:
                 break
             top = row.seq
@@ -286,6 +290,8 @@ class _Matching:
             if isinstance(slot, Event):
                 run.append(slot)
                 continue
+            if slot.seq <= question.cursor_seq:
+                continue  # an earlier page's event, told again: what follows belongs behind this page's own
             new += self._placed(placer, lower, run, ordinals, open_run=False)
             lower, run = slot.seq, []
         return new + self._placed(placer, lower, run, ordinals, open_run=not question.last_page)

@@ -10,13 +10,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+import msgspec
 import pytest
 
+from tests.simulation.bite import NOTICED
 from tests.simulation.shrink import shrink
 from tests.simulation.stories import lines_of, read_stories
-from tests.simulation.story import Act, Change, make_story
+from tests.simulation.story import Act, Change, FaultKind, PointKind, make_story
 from tests.simulation.theatre import play
 from tests.simulation.trials import Folder
 
@@ -87,6 +89,36 @@ def test_one_seed_decides_everything() -> None:
         assert len(set(json.loads(played.stdout))) == 12
         traces.add(played.stdout)
     assert len(traces) == 1
+
+
+def told_in_readme(mark: str) -> list[list[str]]:
+    """Return the rows of the table in README.md that stands under this mark."""
+    _, _, rest = (ROOT / "README.md").read_text(encoding="utf-8").partition(f"<!-- {mark} -->\n")
+    lines = rest.partition("<!-- /")[0].strip().splitlines()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_the_published_number_is_that_of_a_full_run() -> None:
+    rows = {what: number.replace(",", "").strip("`") for what, number in told_in_readme("survived")}
+    assert [rows[what] for what in ("promises broken", "events lost", "events duplicated")] == ["0", "0", "0"]
+    assert {number for what, number in rows.items() if "lost" in what or "duplicated" in what} <= {"0"} | {
+        rows[what] for what in rows if what.startswith("- lost")
+    }
+    assert int(rows["seeds played"]) >= 10_000
+    assert int(rows["faults of the API"]) + int(rows["troubles of the database"]) >= 100_000
+    assert int(rows["crashes"]) >= 20_000
+    assert len(rows["measured at commit"]) == 12
+    for kind in get_args(FaultKind):
+        assert int(rows[f"- {kind.replace('_', ' ')}"]) > 0
+    for point in get_args(PointKind):
+        assert int(rows[f"- {point}"]) > 0
+
+
+def test_every_way_to_break_the_code_that_is_published_is_tried() -> None:
+    told = {breaks: int(needed) for _, breaks, needed, _ in told_in_readme("bitten")}
+    assert set(told) == set(NOTICED)
+    assert len(told) >= 15
+    assert max(told.values()) <= 500
 
 
 def test_a_story_is_shrunk_to_what_breaks_the_promise() -> None:
