@@ -139,7 +139,6 @@ def test_a_story_is_shrunk_to_what_breaks_the_promise() -> None:
 
 
 def test_a_story_can_be_kept_and_read_again() -> None:
-    import msgspec
 
     story = make_story(7)
     assert msgspec.json.decode(msgspec.json.encode(story), type=type(story)) == story
