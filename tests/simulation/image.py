@@ -106,8 +106,8 @@ class Image:
         self.clock = clock
         self.settings = settings
         self.is_dead = False
-        self.points: Counter[str] = Counter()
-        """How often each point was passed, by what was done there."""
+        self.died: Counter[str] = Counter()
+        """At which point, if it did."""
         self.hit: Counter[str] = Counter()
         """The faults and troubles that befell it."""
         self.written: Counter[str] = Counter()
@@ -239,7 +239,7 @@ class Image:
         self._kinds[kind] += 1
         crash = self.process.crash
         if crash is not None and crash.point == kind and crash.nth == self._kinds[kind]:
-            self.points[f"{kind} {deed}".strip()] += 1
+            self.died[f"{kind} {deed}".strip()] += 1
             self._die()
             raise Dead
 

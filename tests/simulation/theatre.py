@@ -49,7 +49,6 @@ class Outcome(msgspec.Struct, kw_only=True):
     """The step at which the promise was broken."""
     processes: int = 0
     requests: int = 0
-    commits: int = 0
     events: int = 0
     compared: int = 0
     crashes: dict[str, int] = {}
@@ -208,7 +207,7 @@ class Theatre:
     def _judge(self, image: Image) -> None:
         outcome = self.outcome
         outcome.processes += 1
-        for deed, times in image.points.items():
+        for deed, times in image.died.items():
             outcome.crashes[deed] = outcome.crashes.get(deed, 0) + times
         for kind, times in image.hit.items():
             outcome.faults[kind] = outcome.faults.get(kind, 0) + times

@@ -6,6 +6,7 @@ import gc
 import multiprocessing
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
@@ -69,6 +70,8 @@ def play_seeds(seeds: Sequence[int], *, jobs: int, told: Callable[[Total], None]
     total = Total()
     for outcome in _outcomes(seeds, jobs):
         total.add(outcome)
+        if outcome.violation is not None:
+            print(f"seed {outcome.seed}, step {outcome.step}: {outcome.violation}", file=sys.stderr)
         if told is not None and total.seeds % 100 == 0:
             told(total)
     return total

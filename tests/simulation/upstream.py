@@ -284,7 +284,8 @@ class Upstream:
     def _empty(self, task_id: str, token: str | None, found: int) -> tuple[httpx.Response, Served]:
         self._serial += 1
         following = f"{self._epoch}-s{self._serial}"
-        self._tokens[following] = found, None
+        log = self._shown(task_id)
+        self._tokens[following] = found, log[found - 1] if self.setting.tokens == "anchor" and found else None
         served = Served(task_id, token, following, (), self.logs[task_id].version)
         return httpx.Response(200, content=self._body(served)), served
 
