@@ -98,10 +98,7 @@ def _all(given: argparse.Namespace) -> int:
     total = play_seeds(range(given.first, given.first + given.seeds), jobs=given.jobs, told=tell)
     seconds = time.monotonic() - began
     for outcome in total.broken[:_MOST_SHRUNK]:
-        print(
-            f"seed {outcome.seed}, step {outcome.step}: {outcome.violation}\nit is shrunk ...",
-            file=sys.stderr,
-        )
+        print(f"seed {outcome.seed} is shrunk ...", file=sys.stderr)
         story, shorter = shrunk(outcome.seed)
         print(f"{lines_of(story)}\n{shorter.violation}\nkept as {keep(story)}", file=sys.stderr)
     survived = Survived(total=total, seconds=seconds, commit=_commit(), kills=_kills(given))

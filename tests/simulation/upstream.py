@@ -85,6 +85,8 @@ class Log:
             return
         if change.kind != "append":
             self.only_grew = False
+        if change.kind in ("remove", "lose_early"):
+            self._is_anchored = False  # a token whose element is gone names a place
         if change.kind not in ("append", "respell") and not self._is_anchored:
             self.orderly = False
         at = random.randrange(len(self.items))
