@@ -11,6 +11,7 @@ import asyncio
 import sqlite3
 from collections import Counter
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -55,6 +56,10 @@ _SQLITE_NAMES = {
 
 class Dead(BaseException):
     """The process has died."""
+
+
+_served: ContextVar[list[Served]] = ContextVar("served")
+"""The pages that were served to the fetch under way: two walks of a process can ask for the same one."""
 
 
 class _Seat:
@@ -128,7 +133,6 @@ class Image:
         self._requests = 0
         self._statements = 0
         self._commits = 0
-        self._served: dict[tuple[str, str | None], Served] = {}
         self._pages: dict[int, tuple[Page, Served]] = {}
         self._pending: tuple[Served, bool] | None = None
         self._stop: asyncio.Future[int] | None = None
@@ -281,13 +285,9 @@ class Image:
                 return fault
         return None
 
-    def note_served(self, served: Served) -> None:
-        """Remember the latest page that was served for a token."""
-        self._served[served.task_id, served.token] = served
-
-    def note_page(self, page: Page, task_id: str, token: str | None) -> None:
+    def note_page(self, page: Page, served: Served) -> None:
         """Remember which served page a decoded one is."""
-        self._pages[id(page)] = page, self._served[task_id, token]
+        self._pages[id(page)] = page, served
 
     # -------------------------------------------------------------- its database
 
@@ -354,9 +354,11 @@ class _Client(MaiaClient):
     image: Image
 
     async def fetch_page(self, task_id: str, page_token: str | None, limit: int | None = None) -> Page:
+        served: list[Served] = []
+        _served.set(served)
         page = await super().fetch_page(task_id, page_token, limit)
         self.image.reach("after decode", "")
-        self.image.note_page(page, task_id, page_token)
+        self.image.note_page(page, served[-1])
         return page
 
 
@@ -373,7 +375,7 @@ class _Transport(httpx.AsyncBaseTransport):
         fault = image.begin_request(request)
         response, served = image.upstream.answer(request, fault)
         if served is not None:
-            image.note_served(served)
+            _served.get().append(served)
         await image.breathe()
         image.reach("after fetch", "")
         return response
