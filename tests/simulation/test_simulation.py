@@ -100,10 +100,9 @@ def told_in_readme(mark: str) -> list[list[str]]:
 
 def test_the_published_number_is_that_of_a_full_run() -> None:
     rows = {what: number.replace(",", "").strip("`") for what, number in told_in_readme("survived")}
-    assert [rows[what] for what in ("promises broken", "events lost", "events duplicated")] == ["0", "0", "0"]
-    assert {number for what, number in rows.items() if "lost" in what or "duplicated" in what} <= {"0"} | {
-        rows[what] for what in rows if what.startswith("- lost")
-    }
+    proved = [what for what in rows if what.endswith(("promises broken", "events lost", "events duplicated"))]
+    assert len(proved) >= 9  # of the stories, and of each sort of real processes
+    assert {rows[what] for what in proved} == {"0"}
     assert int(rows["seeds played"]) >= 10_000
     assert int(rows["faults of the API"]) + int(rows["troubles of the database"]) >= 100_000
     assert int(rows["crashes"]) >= 20_000
