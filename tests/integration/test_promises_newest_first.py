@@ -70,6 +70,48 @@ def test_p1_what_an_interrupted_head_walk_left_out_is_read_later_whatever_came_m
     assert (stage.sync_well().new, stage.requests) == (0, 1)
 
 
+ONE_MOMENT = [
+    b'{"data":{"n":%d},"groupId":"g%d","timestamp":"2026-01-05T08:00:00Z"}' % (number, number)
+    for number in range(60)
+]
+
+
+def test_p1_where_the_order_is_open_a_first_page_that_a_reconcile_has_stored_proves_nothing(
+    stage_for: Staging,
+) -> None:
+    stage = stage_for(world_of(ONE_MOMENT[:14], order=NEWEST), api__page_size=5, api__retries=0)
+    stage.sync_well()
+    assert order_of(stage) is None
+    stage.world.logs[TASK].extend(ONE_MOMENT[14:23])
+    stage.world.faults.add(Fault(kind="status", status=500, after=1), task_id=TASK)
+    assert stage.sync(full=True).failed == 1
+    stage.sync_well()
+    assert_equal_as_set(stage.copy, TASK, ONE_MOMENT[:23])
+
+
+def test_p1_where_the_order_is_open_a_first_page_without_events_that_leads_on_proves_nothing(
+    stage_for: Staging,
+) -> None:
+    stage = stage_for(world_of(ONE_MOMENT[:14], order=NEWEST), api__page_size=5, api__retries=0)
+    stage.sync_well()
+    stage.world.logs[TASK].extend(ONE_MOMENT[14:23])
+    stage.world.faults.add(Fault(kind="empty_pages"), task_id=TASK)
+    stage.sync_well()
+    assert_equal_as_set(stage.copy, TASK, ONE_MOMENT[:23])
+
+
+def test_p1_the_order_is_not_judged_by_what_an_interrupted_backfill_had_left_out(stage_for: Staging) -> None:
+    stage = stage_for(world_of(ONE_MOMENT[:14], order=NEWEST), api__page_size=5, api__retries=0)
+    stage.world.faults.add(Fault(kind="status", status=500, after=1), task_id=TASK)
+    assert stage.sync().failed == 1
+    stage.sync_well()
+    assert order_of(stage) is None
+    stage.world.logs[TASK].extend(ONE_MOMENT[14:23])
+    stage.sync_well()
+    assert order_of(stage) == NEWEST
+    assert_to_the_letter(stage.copy, TASK, ONE_MOMENT[:23])
+
+
 def test_p1_an_interrupted_backfill_goes_on_below_and_reads_what_came_above(stage_for: Staging) -> None:
     stage = stage_for(world_of(events(100), order=NEWEST), api__page_size=10, api__retries=0)
     stage.world.faults.add(Fault(kind="status", status=500, after=4), task_id=TASK)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TASK = "11111111-2222-4333-8444-555555555555"
-SEEDS = 8
+SEEDS = 25
 
 
 class SmallWorld:

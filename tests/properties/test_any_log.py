@@ -224,6 +224,7 @@ FATES = st.lists(
 
 @given(fates=FATES, ends=borders, others=borders, newest_first=orders)
 @example(fates=["comes late", "changes"], ends=[], others=[2], newest_first=False)
+@example(fates=["changes", "comes late"], ends=[], others=[2], newest_first=False)
 @example(fates=["changes"] * 4, ends=[2], others=[1, 3], newest_first=False)
 @example(fates=["stays", "changes", "comes late", "changes"], ends=[2], others=[3], newest_first=True)
 def test_where_each_event_has_its_own_instant_changes_and_latecomers_are_told_apart_wherever_pages_end(
