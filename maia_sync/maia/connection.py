@@ -82,7 +82,12 @@ class Connections:
         """Close a connection in a task of its own, which nobody cancels."""
         closing = asyncio.create_task(connection.aclose())
         self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        closing.add_done_callback(self._note_closed)
+
+    def _note_closed(self, closing: asyncio.Task[None]) -> None:
+        self._closing.discard(closing)
+        if not closing.cancelled():
+            closing.exception()  # seen: what does not even close well is gone all the same
 
     async def aclose(self) -> None:
         """Close all connections; those in use when their request ends."""
