@@ -12,12 +12,14 @@ import threading
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from functools import cached_property
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from uuid import UUID
 
 import msgspec
 
+from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.clock import SystemClock
 from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
@@ -79,6 +81,11 @@ class App:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @cached_property
+    def facets(self) -> FacetReader:
+        """What reads facets from payloads."""
+        return FacetReader(self.settings.facets)
 
     def close(self) -> None:
         """Give back every connection."""
@@ -212,6 +219,7 @@ class App:
             task_ids=task_ids,
             full=full,
             planner=self.planner,
+            facets=self.facets,
             heartbeat=heartbeat,
             observers=observers if watch is None else [watch, *observers],
             watched=None if watch is None else watch.task_ids(),
@@ -234,6 +242,7 @@ class App:
             clock=self.clock,
             worker=self.worker,
             planner=self.planner,
+            facets=self.facets,
             observers=observers,
             stop=stop,
         )

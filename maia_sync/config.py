@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from maia_sync.config_keys import KEYS, RefusedError, is_loopback
 from maia_sync.errors import ConfigError
+from maia_sync.facet_settings import FacetsSettings
 from maia_sync.settings import (
     ONE_PASSWORD,
     ApiSettings,
@@ -27,7 +28,6 @@ from maia_sync.settings import (
     AuthSettings,
     CredentialKind,
     DatabaseSettings,
-    FacetsSettings,
     LogSettings,
     ScheduleSettings,
     Secret,

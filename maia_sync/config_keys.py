@@ -15,7 +15,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from zoneinfo import ZoneInfo
 
+from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS, WORD_LISTS
+from maia_sync.json_path import parse_path
 from maia_sync.settings import POSTGRESQL, SQLITE, Cron, Secret
 
 if TYPE_CHECKING:
@@ -242,6 +245,52 @@ def _words(value: object) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _paths(*, scaled: bool = False) -> Kind:
+    def check(value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            raise RefusedError
+        for text in value:
+            if not isinstance(text, str):
+                raise RefusedError
+            try:
+                path = parse_path(text)
+            except ValueError as error:
+                raise RefusedError(str(error)) from error
+            if path.factor is not None and not scaled:
+                raise RefusedError("paths without a factor, as this is no number")
+        return tuple(value)
+
+    example = '["durationMs", "elapsedSeconds * 1000"]' if scaled else '["type", "event.kind"]'
+    return Kind(f"a list of paths into data, such as {example}", check, _parse_list)
+
+
+def _spellings() -> Kind:
+    def check(value: object) -> tuple[str, ...]:
+        if isinstance(value, list) and all(isinstance(word, str) and word.strip() for word in value):
+            return tuple(value)
+        raise RefusedError
+
+    return Kind('a list of words, such as ["failed", "timed out"]', check, _parse_list)
+
+
+def _parse_list(text: str) -> object:
+    """Read a list: as JSON, or one item to a comma where no item can hold one."""
+    try:
+        return (
+            json.loads(text) if text.lstrip().startswith('["') else [each.strip() for each in text.split(",")]
+        )
+    except (ValueError, RecursionError):
+        return text
+
+
+def _time_zone(value: object) -> str:
+    text = _text(value)
+    try:
+        return ZoneInfo(text).key
+    except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise RefusedError from error
+
+
 def _parse_words(text: str) -> object:
     try:
         return json.loads(text) if text.lstrip().startswith("[") else shlex.split(text)
@@ -401,7 +450,12 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "heartbeat_url": Kind("an http:// or https:// address", _heartbeat, hidden=True),
         "lease": _duration("5s"),
     },
-    "facets": {},
+    "facets": {
+        **{name: _paths() for name in TEXT_PATHS},
+        **{name: _paths(scaled=True) for name in NUMBER_PATHS},
+        **{name: _spellings() for name in WORD_LISTS},
+        "time_zone": Kind('a time zone, such as "UTC" or "Europe/Berlin"', _time_zone),
+    },
     "archive": {},
     "web": {
         "bind": Kind('an address and a port, such as "127.0.0.1:8321" or "[::1]:8321"', _bind),

@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from maia_sync.errors import ConfigError
+from maia_sync.facet_settings import FacetsSettings
 
 REGIONS: Final = {
     "eu1": "https://eu1.api.matillion.com/dpc",
@@ -241,10 +242,6 @@ class ScheduleSettings(_Section, frozen=True, kw_only=True):
     def _shown(self) -> dict[str, object]:
         command = self.discovery_command
         return {"discovery_command": (command[0], HIDDEN)} if command else {}
-
-
-class FacetsSettings(_Section, frozen=True, kw_only=True):
-    """Which values of a payload become columns; no keys yet."""
 
 
 class ArchiveSettings(_Section, frozen=True, kw_only=True):

@@ -7,92 +7,149 @@ PostgreSQL by COPY. Everything else in `store/` is SQLAlchemy Core.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
+from maia_sync.store.copying import NULL, copy_lines, field
+from maia_sync.store.facets import FACETS
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from maia_sync.model import NewRow, TaskLog
     from maia_sync.store.database import Transaction
+    from maia_sync.store.facets import FacetReader, FacetRow
 
-_COLUMNS = (
-    "task_id",
-    "group_id",
-    '"timestamp"',
-    "ordinal",
-    "data",
-    "extra",
-    "occurred_at",
-    "timestamp_text",
-    "seq",
-    "digest",
-    "canonical",
-    "revision",
-    "first_seen_at",
-    "last_changed_at",
-    "run_id",
-)
-_ROWS_PER_INSERT = 200  # 3,000 parameters: a tenth of SQLite's limit, and long past where it matters
-_ONE_ROW = "(" + ",".join("?" * len(_COLUMNS)) + ")"
-_NULL = r"\N"
-_INTO = f"task_event ({', '.join(_COLUMNS)})"
+_ROWS_PER_INSERT = 50
 
 
-def insert_new_rows(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None) -> None:
-    """Insert events; if one of their keys is stored already, the transaction ends with KeysTaken.
+@dataclass(frozen=True, kw_only=True)
+class _Columns:
+    """What is inserted, column by column: the same for all rows, or a value for each.
+
+    "" stands for NULL: binding None costs six times a text in the sqlite3 module, which looks for an
+    adapter first, and none of the columns that can be NULL ever holds an empty text. Facets that no row
+    has are not there at all.
+    """
+
+    constant: dict[str, Any]
+    varying: dict[str, Sequence[Any]]
+
+    @property
+    def names(self) -> str:
+        """The columns, as a statement lists them."""
+        return ", ".join(f'"{name}"' for name in (*self.constant, *self.varying))
+
+
+def insert_new_rows(
+    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None, reader: FacetReader
+) -> list[FacetRow]:
+    """Insert events with their facets, and return these.
+
+    If one of the events' keys is stored already, the transaction ends with KeysTaken.
 
     The whole transaction, on purpose: a savepoint, or a statement that can be undone alone, has
     SQLite keep a copy of every page that it touches, which costs a fifth of the insert.
     """
     if not rows:
-        return
+        return []
+    facets = [reader.read(row.event.data) for row in rows]
+    columns = _columns(tx, log, rows, facets)
+    columns.constant.update(run_id="" if run_id is None else run_id, facets_version=reader.version)
     if tx.is_postgresql:
-        _copy(tx, log, rows, run_id)
-        return
-    values = _values(tx, log, rows, run_id)
-    for at in range(0, len(values), _ROWS_PER_INSERT):
-        chunk = values[at : at + _ROWS_PER_INSERT]
-        statement = f"INSERT OR ROLLBACK INTO {_INTO} VALUES {','.join([_ONE_ROW] * len(chunk))}"
-        tx.connection.exec_driver_sql(statement, tuple(chain.from_iterable(chunk)))
+        _copy(tx, columns)
+    else:
+        _insert(tx, columns)
+    return facets
 
 
-def _values(
-    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None
-) -> list[tuple[Any, ...]]:
-    """Return the rows as SQLite takes them: timestamps as text in UTC."""
-    moments = _Moments(tx, log, rows, "")
-    task_id, sign = log.task_id, -1 if log.newest_first else 1
-    values: list[tuple[Any, ...]] = []
-    for row in rows:
-        event = row.event
-        moment = moments.of(row)
-        values.append(
-            (
-                task_id,
-                event.group_id,
-                event.timestamp,
-                row.ordinal,
-                event.data,
-                event.extra,
-                event.occurred_at,
-                event.timestamp_text,
-                sign * row.seq,
-                event.digest,
-                row.canonical,
-                0,
-                moment,
-                moment,
-                run_id,
-            )
-        )
-    return values
+def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list[FacetRow]) -> _Columns:
+    events = [row.event for row in rows]
+    constant: dict[str, Any] = {"task_id": log.task_id, "revision": 0}
+    varying: dict[str, Sequence[Any]] = {
+        "group_id": [event.group_id for event in events],
+        "timestamp": [event.timestamp for event in events],
+        "ordinal": [row.ordinal for row in rows],
+        "data": [event.data or "" for event in events],
+        "extra": [event.extra or "" for event in events],
+        "occurred_at": [event.occurred_at or "" for event in events],
+        "timestamp_text": [event.timestamp_text for event in events],
+        "seq": [-row.seq for row in rows] if log.newest_first else [row.seq for row in rows],
+        "digest": [event.digest for event in events],
+        "canonical": ["" if row.canonical is None else row.canonical for row in rows],
+    }
+    varying.update(zip(FACETS, zip(*facets, strict=True), strict=True))
+    for name in ("extra", "canonical", *FACETS):
+        if varying[name].count("") == len(rows):
+            del varying[name]
+    moments = _Moments(tx, log, rows)
+    for name in ("first_seen_at", "last_changed_at"):
+        if moments.are_one:
+            constant[name] = moments.now
+        else:
+            varying[name] = [moments.of(row) for row in rows]
+    return _Columns(constant=constant, varying=varying)
+
+
+def _insert(tx: Transaction, columns: _Columns) -> None:
+    """Insert by statements of many rows each; what is the same in all is bound once for each statement."""
+    varying = columns.varying
+    varying["digest"] = [bytearray(digest) for digest in varying["digest"]]  # as "" for None: see _Columns
+    constants = tuple(columns.constant.values())
+    # A "?" behind "?3" is the fourth parameter.
+    marks = [f"nullif(?{at}, '')" for at in range(1, len(constants) + 1)]
+    marks += [
+        "?" if name == "timestamp_text" or "" not in values else "nullif(?, '')"
+        for name, values in varying.items()
+    ]
+    into = f"INSERT OR ROLLBACK INTO task_event ({columns.names}) VALUES "
+    one_row = f"({','.join(marks)})"
+    values = list(zip(*varying.values(), strict=True))
+    whole = len(values) - len(values) % _ROWS_PER_INSERT
+    full = [
+        (*constants, *chain.from_iterable(values[at : at + _ROWS_PER_INSERT]))
+        for at in range(0, whole, _ROWS_PER_INSERT)
+    ]
+    if full:
+        tx.connection.exec_driver_sql(into + ",".join([one_row] * _ROWS_PER_INSERT), full)
+    if values[whole:]:
+        rest = (*constants, *chain.from_iterable(values[whole:]))
+        tx.connection.exec_driver_sql(into + ",".join([one_row] * (len(values) - whole)), rest)
+
+
+def _copy(tx: Transaction, columns: _Columns) -> None:
+    """Send the rows as COPY's text format, which is quicker made here than value by value in the driver."""
+    texts: list[Iterable[str]] = []
+    for name, value in columns.constant.items():
+        zone = "+00" if name in ("first_seen_at", "last_changed_at") else ""
+        texts.append(repeat(NULL if value == "" else f"{value}{zone}"))
+    for name, values in columns.varying.items():
+        texts.append(_fields(name, values))
+    copy_lines(tx, f"task_event ({columns.names})", ["\t".join(line) + "\n" for line in zip(*texts)])  # noqa: B905 - repeat() has no end
+
+
+def _fields(name: str, values: Sequence[Any]) -> Iterable[str]:
+    """Return a column's values as fields."""
+    if name in ("digest", "canonical"):
+        return [NULL if value == "" else f"\\\\x{value.hex()}" for value in values]
+    if name in ("occurred_at", "first_seen_at", "last_changed_at"):
+        return [f"{value}+00" if value else NULL for value in values]
+    if name in ("timestamp", "ordinal", "seq"):
+        return map(str, values)
+    if name == "timestamp_text":
+        return map(field, values)
+    if name in ("data", "extra"):
+        return [field(value) if value else NULL for value in values]
+    distinct = {
+        value: NULL if value == "" and name != "group_id" else field(str(value)) for value in set(values)
+    }
+    return [distinct[value] for value in values]
 
 
 class _Moments:
@@ -101,12 +158,12 @@ class _Moments:
     Those are told apart, and sort behind the rows that have the seq already, by microseconds.
     """
 
-    def __init__(self, tx: Transaction, log: TaskLog, rows: Sequence[NewRow], utc: str) -> None:
-        self._utc = utc
+    def __init__(self, tx: Transaction, log: TaskLog, rows: Sequence[NewRow]) -> None:
         self.now = self._text(tx.now)
         self._latest = {
             place: max(tx.now, _last_seen(tx, log, place)) for place in {row.seq for row in rows if row.tie}
         }
+        self.are_one = not self._latest
 
     def of(self, row: NewRow) -> str:
         """Return a row's moment."""
@@ -115,7 +172,7 @@ class _Moments:
         return self._text(self._latest[row.seq] + timedelta(microseconds=row.tie))
 
     def _text(self, when: datetime) -> str:
-        return f"{when:%Y-%m-%d %H:%M:%S.%f}{self._utc}"
+        return f"{when:%Y-%m-%d %H:%M:%S.%f}"
 
 
 def _last_seen(tx: Transaction, log: TaskLog, place: int) -> datetime:
@@ -127,50 +184,3 @@ def _last_seen(tx: Transaction, log: TaskLog, place: int) -> datetime:
     )
     found: datetime | None = tx.connection.execute(statement).scalar()
     return found or tx.now
-
-
-def _copy(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None) -> None:
-    """Send the rows as COPY's text format, which is quicker made here than value by value in the driver.
-
-    Format: PostgreSQL documentation, COPY, "Text Format".
-    """
-    moments = _Moments(tx, log, rows, "+00")
-    task_id, sign = log.task_id, -1 if log.newest_first else 1
-    run = _NULL if run_id is None else str(run_id)
-    as_a_rule = f"\t0\t{moments.now}\t{moments.now}\t{run}\n"
-    groups: dict[str, str] = {}  # a page has few; each is escaped once
-    lines: list[str] = []
-    for row in rows:
-        event = row.event
-        group = groups.get(event.group_id)
-        if group is None:
-            group = groups[event.group_id] = _field(event.group_id)
-        canonical = _NULL if row.canonical is None else f"\\\\x{row.canonical.hex()}"
-        if event.occurred_at is None:  # a readable timestamp has nothing in it to escape
-            times = f"{_NULL}\t{_field(event.timestamp_text)}"
-        else:
-            times = f"{event.occurred_at}+00\t{event.timestamp_text}"
-        if not row.tie:
-            rest = as_a_rule
-        else:
-            moment = moments.of(row)
-            rest = f"\t0\t{moment}\t{moment}\t{run}\n"
-        extra = _NULL if event.extra is None else _field(event.extra)
-        lines.append(
-            f"{task_id}\t{group}\t{event.timestamp}\t{row.ordinal}\t{_field(event.data)}\t{extra}\t{times}"
-            f"\t{sign * row.seq}\t\\\\x{event.digest.hex()}\t{canonical}{rest}"
-        )
-    driver: Any = tx.connection.connection.driver_connection
-    with driver.cursor() as cursor, cursor.copy(f"COPY {_INTO} FROM STDIN") as copy:
-        copy.write("".join(lines).encode())
-
-
-def _field(text: str | None) -> str:
-    """Write one text field of COPY's text format."""
-    if text is None:
-        return _NULL
-    if "\\" in text:
-        text = text.replace("\\", "\\\\")
-    if "\n" in text or "\t" in text or "\r" in text:
-        text = text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    return text

@@ -12,6 +12,8 @@ import msgspec
 from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, tuple_, update
 
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
+from maia_sync.store.facets import FACETS, as_stored
+from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import ChangedRow
     from maia_sync.store.database import Transaction
+    from maia_sync.store.facets import FacetReader, FacetRow
 
 _CHUNK = 400
 _ENDLESS = 2**63 - 1
@@ -223,10 +226,13 @@ def _payloads(
     }
 
 
-def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], run_id: int | None) -> None:
-    """Put changed payloads in place; the earlier ones go to `task_event_revision`."""
+def revise_events(
+    tx: Transaction, task_id: str, changed: Sequence[ChangedRow], run_id: int | None, reader: FacetReader
+) -> list[FacetRow]:
+    """Put changed payloads in place, and return their facets; the earlier go to `task_event_revision`."""
     if not changed:
-        return
+        return []
+    facets = [reader.read(change.event.data) for change in changed]
     names = [_name(task_id, change.row) for change in changed]
     keep = (
         "task_id",
@@ -255,19 +261,31 @@ def revise_events(tx: Transaction, task_id: str, changed: Sequence[ChangedRow], 
         .values(
             {
                 name: bindparam(f"new_{name}")
-                for name in ("data", "extra", "timestamp_text", "occurred_at", "digest", "canonical")
+                for name in ("data", "extra", "timestamp_text", "occurred_at", "digest", "canonical", *FACETS)
             }
         )
-        .values(revision=_columns.revision + 1, last_changed_at=tx.now, vanished_at=None, run_id=run_id)
+        .values(
+            revision=_columns.revision + 1,
+            last_changed_at=tx.now,
+            vanished_at=None,
+            run_id=run_id,
+            facets_version=reader.version,
+        )
     )
     tx.connection.execute(
-        replace, [{**name, **_new_values(change)} for name, change in zip(names, changed, strict=True)]
+        replace,
+        [
+            {**name, **_new_values(change, of_row)}
+            for name, change, of_row in zip(names, changed, facets, strict=True)
+        ],
     )
+    return facets
 
 
-def _new_values(change: ChangedRow) -> dict[str, Any]:
+def _new_values(change: ChangedRow, facets: FacetRow) -> dict[str, Any]:
     event = change.event
     return {
+        **{f"new_{name}": value for name, value in zip(FACETS, as_stored(facets), strict=True)},
         "new_data": event.data,
         "new_extra": event.extra,
         "new_timestamp_text": event.timestamp_text,
@@ -386,6 +404,15 @@ def mark_vanished(tx: Transaction, log: TaskLog, seen: SeenRows, *, by_run: int 
         tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount
         for condition in (*of_twins, *_unseen(task_id, seen, by_run))
     )
+
+
+def read_marked_just_now(tx: Transaction, task_id: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the rows that this transaction has marked vanished: group_id, occurred_at as text."""
+    statement = select(_columns.group_id, _columns.occurred_at).where(
+        _columns.task_id == task_id, _columns.vanished_at == tx.now
+    )
+    for group_id, occurred_at in tx.connection.execute(statement):
+        yield group_id, None if occurred_at is None else text_of(occurred_at)
 
 
 def _of_names(task_id: str, names: list[tuple[str, int, int]]) -> list[ColumnElement[bool]]:

@@ -14,8 +14,10 @@ from typing import Any
 from sqlalchemy import (
     BigInteger,
     Column,
+    Date,
     DateTime,
     Dialect,
+    Double,
     Float,
     Identity,
     Index,
@@ -27,13 +29,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-HEAD = "0003"
+HEAD = "0004"
 """The newest migration; a test holds it against migrations/versions."""
-KNOWN_REVISIONS = ("0001", "0002", "0003")
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004")
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -75,6 +78,38 @@ def _raw_json() -> Any:
 
 def _row_id() -> Column[int]:
     return Column("id", BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True)
+
+
+def _facets() -> list[Column[Any]]:
+    """Return the facet columns: what analytics has read from a payload (see store/facets.py)."""
+    texts = (
+        "event_type",
+        "event_kind",
+        "actor",
+        "user_id",
+        "agent_name",
+        "model",
+        "tool_name",
+        "tool_call_id",
+    )
+    return [
+        *(Column(name, Text) for name in (*texts, "status", "outcome", "error_type")),
+        Column("duration_ms", Double),
+        Column("input_tokens", BigInteger),
+        Column("output_tokens", BigInteger),
+        Column("cost", Double),
+        Column("facets_version", Integer),
+    ]
+
+
+def _counts() -> list[Column[Any]]:
+    """Return the columns that a summary's rows sum up; vanished events count as nothing else."""
+    numbers = ("events", "user_messages", "agent_messages", "tool_calls", "tool_errors", "errors")
+    return [
+        *(Column(name, BigInteger, nullable=False) for name in (*numbers, "input_tokens", "output_tokens")),
+        Column("cost", Double, nullable=False),
+        Column("vanished_events", BigInteger, nullable=False),
+    ]
 
 
 metadata = MetaData(
@@ -146,8 +181,10 @@ task_event = Table(
     Column("last_changed_at", UtcTimestamp, nullable=False),
     Column("vanished_at", UtcTimestamp),
     Column("run_id", BigInteger),
+    *_facets(),
 )
 Index("ix_task_event_task_id_seq", task_event.c.task_id, task_event.c.seq)
+Index("ix_task_event_occurred_at", task_event.c.occurred_at)
 # Partial, so that it costs nothing where every key has one row, and keeps a log of a million
 # events without timestamps (one key for all of them) from being scanned for each page.
 Index(
@@ -168,6 +205,77 @@ Index(
     postgresql_where=task_event.c.vanished_at.is_not(None),
 )
 
+# For v_tool_call: a call finds its result by its id, or else those of a group without ids stand together.
+_has_call_id = task_event.c.tool_call_id.is_not(None)
+Index(
+    "ix_task_event_tool_call_id",
+    task_event.c.task_id,
+    task_event.c.tool_call_id,
+    sqlite_where=_has_call_id,
+    postgresql_where=_has_call_id,
+)
+_is_bare_call = text("event_kind IN ('tool_call', 'tool_result') AND tool_call_id IS NULL")
+Index(
+    "ix_task_event_bare_call",
+    task_event.c.task_id,
+    sqlite_where=_is_bare_call,
+    postgresql_where=_is_bare_call,
+)
+# For v_error: few rows of many.
+_is_error = task_event.c.outcome == text("'error'")
+Index(
+    "ix_task_event_error",
+    task_event.c.occurred_at,
+    sqlite_where=_is_error,
+    postgresql_where=_is_error,
+)
+
+task_turn = Table(
+    "task_turn",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("group_id", Text, primary_key=True),
+    Column("day", Date),
+    Column("hour_at", UtcTimestamp),
+    Column("started_at", UtcTimestamp),
+    Column("first_at", UtcTimestamp),
+    Column("last_at", UtcTimestamp),
+    Column("asked_at", UtcTimestamp),
+    Column("answered_at", UtcTimestamp),
+    Column("user_id", Text),
+    Column("user_at", UtcTimestamp),
+    Column("agent_name", Text),
+    Column("agent_at", UtcTimestamp),
+    Column("steps", BigInteger, nullable=False),
+    *_counts(),
+    Index("ix_task_turn_started_at", "started_at"),
+    Index("ix_task_turn_day", "day"),
+)
+"""What the events of a group come to, kept up to date with them; `started_at` is asked_at, else first_at."""
+
+task_activity = Table(
+    "task_activity",
+    metadata,
+    Column("task_id", _task_id(), primary_key=True),
+    Column("slot_at", UtcTimestamp, primary_key=True),
+    Column("day", Date, nullable=False),
+    Column("hour_at", UtcTimestamp, nullable=False),
+    Column("hour", Integer, nullable=False),
+    *_counts(),
+    Index("ix_task_activity_day", "day"),
+)
+"""What the events of a task within a quarter of an hour come to, kept up to date with them.
+
+Quarters, because time zones differ by such; day and hour are those of the reporting time zone.
+"""
+
+reporting_zone = Table(
+    "reporting_zone",
+    metadata,
+    Column("name", Text, nullable=False),
+)
+"""One row: the time zone in which days and hours are told."""
+
 task_event_revision = Table(
     "task_event_revision",
     metadata,
@@ -183,6 +291,7 @@ task_event_revision = Table(
     Column("seen_at", UtcTimestamp, nullable=False),
     Column("superseded_at", UtcTimestamp, nullable=False),
     Column("run_id", BigInteger),
+    Index("ix_task_event_revision_superseded_at", "superseded_at"),
 )
 
 checkpoint = Table(

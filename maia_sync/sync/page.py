@@ -17,11 +17,15 @@ from maia_sync.model import Cursor, Gap, Lease, LogOrder, Page, TaskLog
 from maia_sync.store import events as event_store
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
+from maia_sync.store.facets import read_summed
 from maia_sync.store.leases import renew_lease
 from maia_sync.store.polls import finish_walk, give_way
 from maia_sync.store.quarantined import insert_quarantined
+from maia_sync.store.summaries import add_events, sum_again
+from maia_sync.store.sums import count_alike
 from maia_sync.sync.compare import Compared, compare_page
 from maia_sync.sync.gaps import left_behind, left_open, met_place
+from maia_sync.sync.identity import name_of
 from maia_sync.sync.order import add_seen, seen_by_either
 from maia_sync.sync.position import Position, is_further, with_order
 from maia_sync.sync.tail import with_quiet_counted
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Checkpoint, PagePlan, PollPlanner, SeenRows, StoredRow
     from maia_sync.store.database import Transaction
+    from maia_sync.store.facets import FacetReader
 
 _DOUBTFUL_SHARE = 10
 """A reconcile that would mark more than a tenth of a task's rows must be borne out by a second."""
@@ -65,6 +70,7 @@ class PageTerms:
     """It stops behind this page, if it has come further than from here. None: it goes on."""
     look_first: bool
     """The keys of rows that look new are looked up before they are inserted."""
+    facets: FacetReader
     behind_asked: bool
     """The page behind has been asked for, so it will be walked too: what was served is stored."""
 
@@ -95,7 +101,7 @@ def write_page(
         return None
     if position.turn:
         event_store.turn_seqs(tx, lease.task_id)
-    quarantined = _write_plan(tx, log, plan, page, terms.run_id)
+    quarantined = _write_plan(tx, log, plan, page, terms)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
     moved, over = _moved(
         position,
@@ -110,6 +116,8 @@ def write_page(
     reconciled = at_end and moved.reconcile is not None
     if at_end:
         vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
+        if vanished:
+            sum_again(tx, lease.task_id, event_store.read_marked_just_now(tx, lease.task_id))
     if over:
         moved = _ended(tx, log, position, moved, page, plan=plan, news=news)
         _finish(tx, lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
@@ -147,13 +155,22 @@ def _finish(tx: Transaction, lease: Lease, planner: PollPlanner, *, news: bool, 
     )
 
 
-def _write_plan(tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, run_id: int) -> int:
+def _write_plan(tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, terms: PageTerms) -> int:
     """Write what was decided; returns how many elements went into quarantine."""
-    insert_new_rows(tx, log, plan.new, run_id)
-    event_store.revise_events(tx, log.task_id, plan.changed, run_id)
-    event_store.unmark_vanished(tx, log.task_id, plan.returned)
-    event_store.store_canonicals(tx, log.task_id, plan.canonicals)
-    return insert_quarantined(tx, log.task_id, page.quarantined, run_id)
+    task_id, facets = log.task_id, terms.facets
+    new_facets = insert_new_rows(tx, log, plan.new, terms.run_id, facets)
+    again = [*(change.row for change in plan.changed), *plan.returned]
+    before = read_summed(tx, task_id, again)
+    changed_facets = event_store.revise_events(tx, task_id, plan.changed, terms.run_id, facets)
+    event_store.unmark_vanished(tx, task_id, plan.returned)
+    event_store.store_canonicals(tx, task_id, plan.canonicals)
+    add_events(tx, task_id, plan.new, new_facets)
+    after = {name_of(change.row): each for change, each in zip(plan.changed, changed_facets, strict=True)}
+    moved = [
+        row for row in again if row.vanished or not count_alike(before[name_of(row)][1], after[name_of(row)])
+    ]
+    sum_again(tx, task_id, [(row.group_id, before[name_of(row)][0]) for row in moved])
+    return insert_quarantined(tx, task_id, page.quarantined, terms.run_id)
 
 
 def _compare(

@@ -16,6 +16,7 @@ from maia_sync.errors import (
     UpstreamUnreachable,
 )
 from maia_sync.model import WALKED_STATUSES, RunReport, RunStarted, WalkReport
+from maia_sync.store.reporting import settle_zone
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.crew import task_ids_to_walk, work_through
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Lease, Observation, Observer, PollPlanner, RunKind
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database, Transaction
+    from maia_sync.store.facets import FacetReader
     from maia_sync.sync.due import DueTasks
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
@@ -60,6 +62,7 @@ class Run:
         task_ids: Sequence[str],
         full: bool,
         planner: PollPlanner,
+        facets: FacetReader,
         heartbeat: Heartbeat,
         observers: Sequence[Observer],
         watched: AsyncIterator[str] | None = None,
@@ -68,6 +71,7 @@ class Run:
         self._watched = watched
         self._due = due
         self._planner = planner
+        self._facets = facets
         self._heartbeat = heartbeat
         self._settings = settings
         self._client = client
@@ -115,6 +119,7 @@ class Run:
     def _open(self) -> tuple[int, datetime, int]:
         with self._database.transaction() as tx:
             close_lost_runs(tx, silent_seconds=self._settings.schedule.silence)
+            settle_zone(tx, self._settings.facets.time_zone)
             run_id = start_run(tx, kind=self._kind, worker=self._worker)
             return run_id, tx.now, self._count_tasks(tx)
 
@@ -134,6 +139,7 @@ class Run:
             worker=self._worker,
             run_id=run_id,
             planner=self._planner,
+            facets=self._facets,
             heartbeat=self._heartbeat,
             turn=None if self._due is None else self._due.turn,
             observers=self._observers,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Observer, PollPlanner, RunReport
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database
+    from maia_sync.store.facets import FacetReader
     from maia_sync.store.leases import ClaimKind
     from maia_sync.sync.handover import Handover
 
@@ -44,6 +45,7 @@ class Ticks:
         clock: Clock,
         worker: str,
         planner: PollPlanner,
+        facets: FacetReader,
         observers: Sequence[Observer],
         stop: asyncio.Future[int],
     ) -> None:
@@ -54,6 +56,7 @@ class Ticks:
         self._clock = clock
         self._worker = worker
         self._planner = planner
+        self._facets = facets
         self._observers = observers
         self._stop = stop
 
@@ -121,6 +124,7 @@ class Ticks:
                 task_ids=(),
                 full=kind == "reconcile",
                 planner=self._planner,
+                facets=self._facets,
                 heartbeat=heartbeat,
                 observers=self._observers,
                 due=due,

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Lease, LogOrder, Observer, Page, PollPlanner, WalkOutcome
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database
+    from maia_sync.store.facets import FacetReader
     from maia_sync.sync.due import Turn
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
@@ -77,6 +78,7 @@ class Surroundings:
     worker: str
     run_id: int
     planner: PollPlanner
+    facets: FacetReader
     heartbeat: Heartbeat
     turn: Turn | None = None
     """None: each walk goes on to the end of its log."""
@@ -339,6 +341,7 @@ class Walk:
             run_id=around.run_id,
             lease_seconds=around.settings.schedule.lease,
             planner=around.planner,
+            facets=around.facets,
             full=self._full,
             gives_way_since=self._began if gives_way else None,
             look_first=look_first,

@@ -18,8 +18,10 @@ import httpx
 import pytest
 from sqlalchemy import update
 
+from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.clock import ManualClock
 from maia_sync.config import load_settings
+from maia_sync.facet_settings import FacetsSettings
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.service.polling import AdaptivePolling
@@ -35,6 +37,9 @@ from maia_sync.sync.run import Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+FACETS = FacetReader(FacetsSettings())
+
 
 TASK = "11111111-2222-4333-8444-555555555555"
 SEEDS = 25
@@ -174,6 +179,7 @@ def sync(
                 task_ids=[],
                 full=full,
                 planner=planner,
+                facets=FACETS,
                 heartbeat=heartbeat,
                 observers=[],
                 due=due,

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import text
 
+from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.errors import KeysTaken
+from maia_sync.facet_settings import FacetsSettings
 from maia_sync.maia.wire import decode_page
 from maia_sync.model import TaskLog
 from maia_sync.store.bulk import insert_new_rows
@@ -28,6 +30,9 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Database
 
 _numbers = count(1)
+FACETS = FacetReader(FacetsSettings())
+
+
 _ROWS = text(
     "SELECT group_id, timestamp, ordinal, data, extra, timestamp_text, revision FROM task_event "
     "WHERE task_id = :task ORDER BY seq, first_seen_at, ordinal"
@@ -106,8 +111,8 @@ class Copying:
                     look_first=look_first,
                 ).plan
             assert not plan.undecided
-            insert_new_rows(tx, self._log, plan.new, None)
-            revise_events(tx, self._log.task_id, plan.changed, None)
+            insert_new_rows(tx, self._log, plan.new, None, FACETS)
+            revise_events(tx, self._log.task_id, plan.changed, None, FACETS)
             unmark_vanished(tx, self._log.task_id, plan.returned)
             store_canonicals(tx, self._log.task_id, plan.canonicals)
         return plan

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import httpx
 from sqlalchemy import event
 
+from maia_sync.analytics.facet_reader import FacetReader
+from maia_sync.facet_settings import FacetsSettings
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.service.polling import AdaptivePolling
@@ -40,6 +42,9 @@ if TYPE_CHECKING:
     from tests.simulation.ledger import Ledger
     from tests.simulation.story import Fault, PointKind, Process
     from tests.simulation.upstream import Served, Upstream
+
+FACETS = FacetReader(FacetsSettings())
+
 
 T = TypeVar("T")
 
@@ -179,6 +184,7 @@ class Image:
                 clock=self.clock,
                 worker=self.name,
                 planner=planner,
+                facets=FACETS,
                 observers=[self.observe],
                 stop=stop,
             )
@@ -196,6 +202,7 @@ class Image:
             task_ids=(),
             full=self.process.mode == "full",
             planner=planner,
+            facets=FACETS,
             heartbeat=heartbeat,
             observers=[self.observe],
         )

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.cli import events_verb
 from maia_sync.clock import ManualClock
+from maia_sync.facet_settings import FacetsSettings
 from maia_sync.model import Event, NewRow, TaskLog
 from maia_sync.store import log_reader
 from maia_sync.store.bulk import insert_new_rows
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maia_sync.store.reading import LogRow
+
+FACETS = FacetReader(FacetsSettings())
+
 
 TASK = "0b5c1c9e-8f5e-4d7a-9a59-2f3f0a1b2c3d"
 OTHER = "11111111-2222-4333-8444-555555555555"
@@ -36,7 +41,7 @@ class Log:
     def write(self, *seqs: int, task_id: str = TASK, ties: bool = False) -> None:
         with self.database.transaction() as tx:
             rows = [_row(f"{seq}.{at}" if ties else f"{seq}", seq, tie=at) for at, seq in enumerate(seqs)]
-            insert_new_rows(tx, TaskLog(task_id=task_id), rows, None)
+            insert_new_rows(tx, TaskLog(task_id=task_id), rows, None, FACETS)
 
     def reader(self) -> LogReader:
         self.clock.advance(1)

@@ -1,0 +1,108 @@
+"""How are the wanted places of a payload read without reading the rest? A msgspec struct built from paths.
+
+One struct names what any path goes through, each with a type that takes every JSON value, so that no
+payload is refused for what it holds; what is not wanted is skipped by msgspec without being made. What
+msgspec cannot read at all (half a surrogate pair, a number beyond a double) is cut slice by slice.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from maia_sync.maia.json_slices import MalformedJson, items_of, members_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Steps: TypeAlias = tuple[str | int, ...]
+"""A way into a payload: names and indexes (see json_path)."""
+
+
+class Unwanted(msgspec.Struct, frozen=True, gc=False):
+    """An object of which nothing is wanted."""
+
+
+class Shape:
+    """One value of a payload, and what is wanted within it.
+
+    Read, it is an instance of `struct` where it is an object, a list where it is an array, else what it is.
+    """
+
+    def __init__(self, paths: Iterable[Steps]) -> None:
+        self.named: dict[str, Shape] = {}
+        self.indexed: dict[int, Shape] = {}
+        self.item: Shape | None = None
+        """What is wanted of the items, whatever their index: they share one type."""
+        by_step: dict[str | int, list[Steps]] = {}
+        for path in paths:
+            if path:
+                by_step.setdefault(path[0], []).append(path[1:])
+        for step, rest in by_step.items():
+            if isinstance(step, str):
+                self.named[step] = Shape(rest)
+            else:
+                self.indexed[step] = Shape(rest)
+        if self.indexed:
+            self.item = Shape(
+                each for step, rest in by_step.items() if isinstance(step, int) for each in rest
+            )
+            for step in self.indexed:
+                self.indexed[step] = self.item
+        self.fields = {name: f"f{at}" for at, name in enumerate(self.named)}
+        self.struct: type[msgspec.Struct] = self._make_struct()
+
+    def _make_struct(self) -> type[msgspec.Struct]:
+        if not self.named:
+            return Unwanted
+        return msgspec.defstruct(
+            "Wanted",
+            [(self.fields[name], shape.type, None) for name, shape in self.named.items()],
+            rename={field: name for name, field in self.fields.items()},
+            gc=False,
+        )
+
+    @property
+    def type(self) -> Any:
+        """The type that msgspec reads it as: any JSON value."""
+        item: Any = msgspec.Raw if self.item is None else self.item.type
+        return str | int | float | bool | self.struct | list[item] | None
+
+    def read_slices(self, raw: bytes) -> Any:
+        """Read a value as msgspec would, whatever it holds; what has no value in Python is None."""
+        raw = raw.strip(b" \t\n\r")
+        if raw[:1] == b"{":
+            return self.struct(**dict(self._read_members(raw)))
+        if raw[:1] == b"[":
+            return [None if self.item is None else self.item.read_slices(item) for item in items_of(raw)]
+        try:
+            return json.loads(raw.decode(), strict=False)
+        except ValueError:
+            return None
+
+    def _read_members(self, raw: bytes) -> Iterator[tuple[str, Any]]:
+        for name, value in members_of(raw):
+            shape = self.named.get(json.loads(name, strict=False))
+            if shape is not None:
+                yield self.fields[json.loads(name, strict=False)], shape.read_slices(value)
+
+
+class PayloadReader:
+    """Reads payloads as far as a shape wants them."""
+
+    def __init__(self, shape: Shape) -> None:
+        self._shape = shape
+        self._decode = msgspec.json.Decoder(shape.type).decode
+
+    def read(self, data: str) -> Any:
+        """Read a payload; never raises for what it holds."""
+        try:
+            return self._decode(data)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            pass
+        try:
+            return self._shape.read_slices(data.encode())
+        except (MalformedJson, UnicodeError, RecursionError):
+            return None

@@ -1,0 +1,135 @@
+"""Which facets does a stored event have? The columns that analytics reads from payloads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+
+from sqlalchemy import and_, bindparam, or_, select, tuple_, update
+
+from maia_sync.store.reporting import text_of
+from maia_sync.store.schema import task, task_event
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from maia_sync.model import StoredRow
+    from maia_sync.store.database import Transaction
+
+FACETS: Final = (
+    "event_type",
+    "event_kind",
+    "actor",
+    "user_id",
+    "agent_name",
+    "model",
+    "tool_name",
+    "tool_call_id",
+    "status",
+    "outcome",
+    "error_type",
+    "duration_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+)
+"""The columns, in the order of a `FacetRow`."""
+
+FacetRow: TypeAlias = tuple[Any, ...]
+"""A payload's facets: texts, numbers, and "" for what it does not tell, as no facet is an empty text.
+
+None would have to be made "" for every event of a backfill: see `bulk`.
+"""
+
+RowName: TypeAlias = tuple[str, int, int]
+"""What names an event within its task: group_id, timestamp, ordinal."""
+
+_columns = task_event.c
+_NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
+_VALUES = tuple(_columns[name] for name in FACETS)
+_CHUNK = 400
+
+
+class FacetReader(Protocol):
+    """Reads facets from payloads; handed to whoever writes events, so that `sync` need not know the rules."""
+
+    @property
+    def version(self) -> int:
+        """Which rules and configuration it follows: kept with each row, in 31 bits."""
+        ...
+
+    def read(self, data: str | None) -> FacetRow:
+        """Return a payload's facets; never raises for what it holds."""
+        ...
+
+
+def as_read(stored: Sequence[Any]) -> FacetRow:
+    """Return facets as a reader tells them, from how they are stored."""
+    return tuple("" if each is None else each for each in stored)
+
+
+def as_stored(facets: FacetRow) -> list[Any]:
+    """Return facets as they are stored, from how a reader tells them."""
+    return [None if each == "" else each for each in facets]
+
+
+def read_summed(
+    tx: Transaction, task_id: str, rows: Sequence[StoredRow]
+) -> dict[RowName, tuple[str | None, FacetRow]]:
+    """Return when the rows' events occurred, as text, and their facets as they are stored."""
+    found: dict[RowName, tuple[str | None, FacetRow]] = {}
+    for at in range(0, len(rows), _CHUNK):
+        names = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
+        statement = select(*_NAME, _columns.occurred_at, *_VALUES).where(
+            _columns.task_id == task_id, tuple_(*_NAME).in_(names)
+        )
+        for group_id, timestamp, ordinal, occurred_at, *facets in tx.connection.execute(statement):
+            moment = None if occurred_at is None else text_of(occurred_at)
+            found[group_id, timestamp, ordinal] = (moment, as_read(facets))
+    return found
+
+
+def lock_task(tx: Transaction, task_id: str) -> None:
+    """Keep walks of a task from writing to it until the transaction ends."""
+    statement = select(task.c.task_id).where(task.c.task_id == task_id).with_for_update()
+    tx.connection.execute(statement).all()
+
+
+def read_stale(
+    tx: Transaction, task_id: str, version: int, after: RowName | None, limit: int
+) -> list[tuple[RowName, str | None]]:
+    """Return the next rows, by name, whose facets are of another version: their names and payloads."""
+    stale = or_(_columns.facets_version.is_(None), _columns.facets_version != version)
+    statement = select(*_NAME, _columns.data).where(_columns.task_id == task_id, stale)
+    if after is not None:
+        statement = statement.where(tuple_(*_NAME) > after)
+    found = tx.connection.execute(statement.order_by(*_NAME).limit(limit))
+    return [((row[0], row[1], row[2]), row[3]) for row in found]
+
+
+def replace_facets(
+    tx: Transaction, task_id: str, facets: Sequence[tuple[RowName, FacetRow]], version: int
+) -> None:
+    """Put facets in place of what the rows have."""
+    if not facets:
+        return
+    of_row = and_(
+        _columns.task_id == bindparam("of_task"),
+        _columns.group_id == bindparam("of_group"),
+        _columns.timestamp == bindparam("of_timestamp"),
+        _columns.ordinal == bindparam("of_ordinal"),
+    )
+    new: dict[str, Any] = {name: bindparam(f"new_{name}") for name in FACETS}
+    statement = update(task_event).where(of_row).values(**new, facets_version=version)
+    tx.connection.execute(
+        statement,
+        [
+            {
+                "of_task": task_id,
+                "of_group": name[0],
+                "of_timestamp": name[1],
+                "of_ordinal": name[2],
+                **{f"new_{column}": value for column, value in zip(FACETS, as_stored(row), strict=True)},
+            }
+            for name, row in facets
+        ],
+    )
