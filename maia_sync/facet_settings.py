@@ -46,15 +46,13 @@ class FacetsSettings(msgspec.Struct, frozen=True, kw_only=True):
         "type",
         "eventType",
         "event_type",
-        "kind",
         "['gen_ai.operation.name']",
         "attributes['gen_ai.operation.name']",
     )
-    actor: tuple[str, ...] = ("role", "actor", "author.role", "author", "sender", "message.role")
+    actor: tuple[str, ...] = ("role",)
     user_id: tuple[str, ...] = (
         "userId",
         "user_id",
-        "user.id",
         "['user.id']",
         "attributes['user.id']",
         "attributes['enduser.id']",
@@ -62,15 +60,11 @@ class FacetsSettings(msgspec.Struct, frozen=True, kw_only=True):
     agent_name: tuple[str, ...] = (
         "agentName",
         "agent_name",
-        "agent.name",
-        "agent",
         "['gen_ai.agent.name']",
         "attributes['gen_ai.agent.name']",
     )
     model: tuple[str, ...] = (
         "model",
-        "modelName",
-        "model_name",
         "['gen_ai.response.model']",
         "['gen_ai.request.model']",
         "attributes['gen_ai.response.model']",
@@ -79,28 +73,19 @@ class FacetsSettings(msgspec.Struct, frozen=True, kw_only=True):
     tool_name: tuple[str, ...] = (
         "toolName",
         "tool_name",
-        "tool.name",
-        "tool",
-        "function.name",
         "['gen_ai.tool.name']",
         "attributes['gen_ai.tool.name']",
     )
     tool_call_id: tuple[str, ...] = (
         "toolCallId",
         "tool_call_id",
-        "callId",
-        "call_id",
-        "toolUseId",
-        "tool_use_id",
         "['gen_ai.tool.call.id']",
         "attributes['gen_ai.tool.call.id']",
     )
-    status: tuple[str, ...] = ("status", "state", "outcome")
+    status: tuple[str, ...] = ("status",)
     error_type: tuple[str, ...] = (
         "errorType",
         "error_type",
-        "errorCode",
-        "error_code",
         "error.type",
         "error.code",
         "['error.type']",
@@ -116,39 +101,24 @@ class FacetsSettings(msgspec.Struct, frozen=True, kw_only=True):
         "['error.type']",
         "attributes['error.type']",
     )
-    duration_ms: tuple[str, ...] = (
-        "durationMs",
-        "duration_ms",
-        "elapsedMs",
-        "elapsed_ms",
-        "latencyMs",
-        "latency_ms",
-        "durationSeconds * 1000",
-        "duration_seconds * 1000",
-    )
+    duration_ms: tuple[str, ...] = ("durationMs", "duration_ms")
     input_tokens: tuple[str, ...] = (
         "inputTokens",
         "input_tokens",
-        "promptTokens",
-        "prompt_tokens",
         "usage.inputTokens",
         "usage.input_tokens",
-        "usage.prompt_tokens",
         "['gen_ai.usage.input_tokens']",
         "attributes['gen_ai.usage.input_tokens']",
     )
     output_tokens: tuple[str, ...] = (
         "outputTokens",
         "output_tokens",
-        "completionTokens",
-        "completion_tokens",
         "usage.outputTokens",
         "usage.output_tokens",
-        "usage.completion_tokens",
         "['gen_ai.usage.output_tokens']",
         "attributes['gen_ai.usage.output_tokens']",
     )
-    cost: tuple[str, ...] = ("costUsd", "cost_usd", "cost", "totalCost", "total_cost", "usage.cost")
+    cost: tuple[str, ...] = ("costUsd", "cost_usd", "cost")
     user_words: tuple[str, ...] = ("user", "human", "customer", "user message", "human message")
     agent_words: tuple[str, ...] = (
         "agent",

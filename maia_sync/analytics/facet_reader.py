@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from maia_sync.analytics.payload_shape import PayloadReader, Shape
+from maia_sync.analytics.payload_shape import PayloadReader, Shape, is_empty_object
 from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS
 from maia_sync.json_path import parse_path
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from maia_sync.facet_settings import FacetsSettings
+    from maia_sync.json_path import Path
 
 _EXTRACTOR = 1
 """Grows with each change of the rules below, so that `facets rebuild` finds the rows made by earlier ones."""
@@ -95,33 +96,39 @@ class _Words:
         return self._meanings.get(_letters(word), "")
 
 
-class _Types(dict[str, tuple[str, str, str]]):
-    """What each event type met so far comes to: the text to store, the kind, the actor."""
+class _Types(dict[str, tuple[str, str, str] | None]):
+    """What each event type met so far comes to: the text to store, the kind, the actor; None: no text."""
 
     def __init__(self, settings: FacetsSettings) -> None:
         super().__init__({"": ("", "", "")})
         self._kinds = _Words(settings, _KINDS)
         self._actors = _Words(settings, _ACTORS)
 
-    def __missing__(self, event_type: str) -> tuple[str, str, str]:
+    def __missing__(self, event_type: str) -> tuple[str, str, str] | None:
+        stored = _text((event_type,), "name")
+        if not stored:
+            return None
         kind = self._kinds.meaning(event_type)
         actor = self._actors.meaning(event_type) or _ACTOR_OF_KIND.get(kind, "")
-        found = (_text((event_type,), "name"), kind, actor)
-        if len(self) < _MOST_WORDS:  # upstream decides how many there are
+        found = (stored, kind, actor)
+        if len(self) < _MOST_WORDS and len(event_type) <= _MOST_BYTES:  # upstream decides how many there are
             self[event_type] = found
         return found
 
 
-class _Statuses(dict[str, tuple[str, bool]]):
+class _Statuses(dict[str, tuple[str, bool] | None]):
     """What each status met so far comes to: the text to store, and whether it tells of a failure."""
 
     def __init__(self, settings: FacetsSettings) -> None:
         super().__init__({"": ("", False)})
         self._failed = _Words(settings, (("failed", "failed_words"),))
 
-    def __missing__(self, status: str) -> tuple[str, bool]:
-        found = (_text((status,), "name"), bool(self._failed.meaning(status)))
-        if len(self) < _MOST_WORDS:
+    def __missing__(self, status: str) -> tuple[str, bool] | None:
+        stored = _text((status,), "name")
+        if not stored:
+            return None
+        found = (stored, bool(self._failed.meaning(status)))
+        if len(self) < _MOST_WORDS and len(status) <= _MOST_BYTES:
             self[status] = found
         return found
 
@@ -131,8 +138,8 @@ def _letters(word: str) -> str:
 
 
 def _first_text(values: Sequence[Any]) -> str:
-    """Return the first value that is a text, however odd, or ""."""
-    return next((value for value in values if type(value) is str and value), "")
+    """Return the first value that is a text which both databases can store, whole, or ""."""
+    return next((value for value in values if _text((value,), "name")), "")
 
 
 def _text(values: Sequence[Any], kind: Literal["id", "name"]) -> str:
@@ -174,6 +181,14 @@ def _number(
 def _actor(values: Sequence[Any], words: _Words) -> str:
     """Return whose event it is, as the first value says that does, or ""."""
     return next((found for value in values if type(value) is str and (found := words.meaning(value))), "")
+
+
+def _tells(values: Sequence[Any], ways: Sequence[tuple[str | int, ...]], data: str) -> bool:
+    """Tell whether one of the values is neither null, false, 0 nor empty, an object included."""
+    return any(
+        bool(value) and not (isinstance(value, msgspec.Struct) and is_empty_object(value, data, way))
+        for value, way in zip(values, ways, strict=True)
+    )
 
 
 class _Code:
@@ -229,7 +244,15 @@ class _Code:
         return lines
 
     def _found(self, name: str, *, deep: bool) -> list[str]:
-        return [self._expressions[path.steps] for path in self.paths[name] if deep or len(path.steps) <= 1]
+        return [self._expressions[path.steps] for path in self._paths(name, deep=deep)]
+
+    def _paths(self, name: str, *, deep: bool) -> list[Path]:
+        """Return the paths of a facet; those that lead into a flat object alone, or all."""
+        return [
+            path
+            for path in self.paths[name]
+            if deep or not path.steps or (len(path.steps) == 1 and isinstance(path.steps[0], str))
+        ]
 
     def _body(self, *, deep: bool) -> list[str]:
         lines: list[str] = []
@@ -238,28 +261,33 @@ class _Code:
         for name in NUMBER_PATHS:
             lines += self._number(name, deep=deep)
         roles = self._found("actor", deep=deep)
-        failed = " or ".join(["event_kind == 'error'", "failed", *self._found("is_error", deep=deep)])
+        marks = self._found("is_error", deep=deep)
+        ways = tuple(path.steps for path in self._paths("is_error", deep=deep))
+        self.scope[f"ways_{deep}"] = ways
+        told = f"({' or '.join(marks)}) and tells({_tuple(marks)}, ways_{deep}, data)" if marks else "False"
         return [
             *lines,
-            *self._word("event_type", deep=deep),
-            "event_type, event_kind, actor = types[event_type]",
+            *self._word("event_type", "types", deep=deep),
+            "event_type, event_kind, actor = told",
             f"if {' or '.join(roles) or False}:",
             f"    actor = whose({_tuple(roles)}, actors) or actor",
             "    if not event_type: event_kind = kind_of_actor.get(actor, '')",
-            *self._word("status", deep=deep),
-            "status, failed = statuses[status]",
+            *self._word("status", "statuses", deep=deep),
+            "status, failed = told",
             "outcome, error_type = 'ok' if event_kind == 'tool_result' else '', ''",
-            f"if {failed}:",
+            f"if event_kind == 'error' or failed or {told}:",
             "    outcome = 'error'",
             *_indented(1, self._text("error_type", deep=deep)),
             f"return {_tuple(_told(name) for name in FACETS)}",
         ]
 
-    def _word(self, name: str, *, deep: bool) -> list[str]:
+    def _word(self, name: str, meanings: str, *, deep: bool) -> list[str]:
         found = self._found(name, deep=deep)
+        first = f"{meanings}[first_text({_tuple(found)})]"
         return [
             f"{name} = {' or '.join([*found, repr('')])}",
-            f"if type({name}) is not str: {name} = first_text({_tuple(found)})",
+            f"told = {meanings}[{name}] if type({name}) is str else {first}",
+            f"if told is None: told = {first}",
         ]
 
     def _text(self, name: str, *, deep: bool) -> list[str]:
@@ -273,7 +301,7 @@ class _Code:
 
     def _number(self, name: str, *, deep: bool) -> list[str]:
         found = self._found(name, deep=deep)
-        factors = tuple(path.factor for path in self.paths[name] if deep or len(path.steps) <= 1)
+        factors = tuple(path.factor for path in self._paths(name, deep=deep))
         plain = next((at for at, factor in enumerate(factors) if factor is not None), len(factors))
         slow = f"{name} = number({_tuple(found)}, {factors!r}, {_MOST[name]}, whole={name in _WHOLE})"
         return [
@@ -303,6 +331,7 @@ def _item(value: Any, index: int) -> Any:
 
 def _compile(settings: FacetsSettings) -> Callable[[str | None], tuple[Any, ...]]:
     code = _Code(settings)
+    source = code.source()
     scope = {
         **code.scope,
         "types": _Types(settings),
@@ -314,7 +343,8 @@ def _compile(settings: FacetsSettings) -> Callable[[str | None], tuple[Any, ...]
         "number": _number,
         "whose": _actor,
         "item": _item,
+        "tells": _tells,
     }
-    exec(code.source(), scope)  # noqa: S102 - of our own words alone: names of payloads stand in no line of it
+    exec(source, scope)  # noqa: S102 - of our own words alone: names of payloads stand in no line of it
     made: Callable[[str | None], tuple[Any, ...]] = scope["facets_of"]
     return made

@@ -8,6 +8,7 @@ msgspec cannot read at all (half a surrogate pair, a number beyond a double) is 
 from __future__ import annotations
 
 import json
+import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 
 Steps: TypeAlias = tuple[str | int, ...]
 """A way into a payload: names and indexes (see json_path)."""
+
+
+_BLANKS = b" \t\n\r"
+_ODD_NAME = re.compile(r'["\\\x00-\x1f]')
 
 
 class Unwanted(msgspec.Struct, frozen=True, gc=False):
@@ -52,7 +57,15 @@ class Shape:
             for step in self.indexed:
                 self.indexed[step] = self.item
         self.fields = {name: f"f{at}" for at, name in enumerate(self.named)}
+        self.has_odd_names: bool = any(
+            (isinstance(step, str) and _ODD_NAME.search(step)) or self._child(step).has_odd_names
+            for step in by_step
+        )
+        """A name in it is none that msgspec can look for: payloads are read slice by slice."""
         self.struct: type[msgspec.Struct] = self._make_struct()
+
+    def _child(self, step: str | int) -> Shape:
+        return self.named[step] if isinstance(step, str) else self.indexed[step]
 
     def _make_struct(self) -> type[msgspec.Struct]:
         if not self.named:
@@ -60,7 +73,7 @@ class Shape:
         return msgspec.defstruct(
             "Wanted",
             [(self.fields[name], shape.type, None) for name, shape in self.named.items()],
-            rename={field: name for name, field in self.fields.items()},
+            rename=None if self.has_odd_names else {field: name for name, field in self.fields.items()},
             gc=False,
         )
 
@@ -72,7 +85,7 @@ class Shape:
 
     def read_slices(self, raw: bytes) -> Any:
         """Read a value as msgspec would, whatever it holds; what has no value in Python is None."""
-        raw = raw.strip(b" \t\n\r")
+        raw = raw.strip(_BLANKS)
         if raw[:1] == b"{":
             return self.struct(**dict(self._read_members(raw)))
         if raw[:1] == b"[":
@@ -94,15 +107,29 @@ class PayloadReader:
 
     def __init__(self, shape: Shape) -> None:
         self._shape = shape
-        self._decode = msgspec.json.Decoder(shape.type).decode
+        self._decode = None if shape.has_odd_names else msgspec.json.Decoder(shape.type).decode
 
     def read(self, data: str) -> Any:
         """Read a payload; never raises for what it holds."""
         try:
-            return self._decode(data)
+            if self._decode is not None:
+                return self._decode(data)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             pass
         try:
             return self._shape.read_slices(data.encode())
         except (MalformedJson, UnicodeError, RecursionError):
             return None
+
+
+def is_empty_object(found: msgspec.Struct, data: str, steps: Steps) -> bool:
+    """Tell whether what a payload was read to hold at a place is an object without members."""
+    if any(getattr(found, field) is not None for field in found.__struct_fields__):
+        return False
+    raw = data.encode().strip(_BLANKS)
+    for step in steps:
+        if isinstance(step, int):
+            raw = items_of(raw)[step]
+        else:
+            raw = [value for name, value in members_of(raw) if json.loads(name, strict=False) == step][-1]
+    return not raw[1:-1].strip(_BLANKS)

@@ -19,7 +19,7 @@ from maia_sync.store.facets import FACETS
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from maia_sync.model import NewRow, TaskLog
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from maia_sync.store.facets import FacetReader, FacetRow
 
 _ROWS_PER_INSERT = 50
+_EMPTY_OR_NULL = frozenset(("group_id", "timestamp_text"))
+"""Columns that can hold an empty text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Columns:
     """What is inserted, column by column: the same for all rows, or a value for each.
 
-    "" stands for NULL: binding None costs six times a text in the sqlite3 module, which looks for an
-    adapter first, and none of the columns that can be NULL ever holds an empty text. Facets that no row
-    has are not there at all.
+    "" stands for NULL, but in `_EMPTY_OR_NULL`: binding None costs six times a text in the sqlite3 module,
+    which looks for an adapter first. Facets that no row has are not there at all.
     """
 
     constant: dict[str, Any]
@@ -105,7 +106,7 @@ def _insert(tx: Transaction, columns: _Columns) -> None:
     # A "?" behind "?3" is the fourth parameter.
     marks = [f"nullif(?{at}, '')" for at in range(1, len(constants) + 1)]
     marks += [
-        "?" if name == "timestamp_text" or "" not in values else "nullif(?, '')"
+        "nullif(?, '')" if "" in values and name not in _EMPTY_OR_NULL else "?"
         for name, values in varying.items()
     ]
     into = f"INSERT OR ROLLBACK INTO task_event ({columns.names}) VALUES "
@@ -136,20 +137,41 @@ def _copy(tx: Transaction, columns: _Columns) -> None:
 
 def _fields(name: str, values: Sequence[Any]) -> Iterable[str]:
     """Return a column's values as fields."""
-    if name in ("digest", "canonical"):
-        return [NULL if value == "" else f"\\\\x{value.hex()}" for value in values]
-    if name in ("occurred_at", "first_seen_at", "last_changed_at"):
-        return [f"{value}+00" if value else NULL for value in values]
-    if name in ("timestamp", "ordinal", "seq"):
-        return map(str, values)
-    if name == "timestamp_text":
-        return map(field, values)
-    if name in ("data", "extra"):
-        return [field(value) if value else NULL for value in values]
-    distinct = {
-        value: NULL if value == "" and name != "group_id" else field(str(value)) for value in set(values)
-    }
+    if name in _FIELDS:
+        return map(_FIELDS[name], values)
+    distinct = {value: field(value) for value in set(values)}  # a page has few
+    if name != "group_id":
+        distinct[""] = NULL
     return [distinct[value] for value in values]
+
+
+def _text_or_null(value: str) -> str:
+    return field(value) if value else NULL
+
+
+def _number_or_null(value: Any) -> str:
+    return NULL if value == "" else str(value)
+
+
+def _bytes_or_null(value: Any) -> str:
+    return NULL if value == "" else f"\\\\x{value.hex()}"
+
+
+def _moment_or_null(value: str) -> str:
+    return f"{value}+00" if value else NULL
+
+
+_FIELDS: dict[str, Callable[[Any], str]] = {
+    "timestamp": str,
+    "ordinal": str,
+    "seq": str,
+    "timestamp_text": field,
+    **dict.fromkeys(("data", "extra", "tool_call_id"), _text_or_null),
+    **dict.fromkeys(("duration_ms", "input_tokens", "output_tokens", "cost"), _number_or_null),
+    **dict.fromkeys(("digest", "canonical"), _bytes_or_null),
+    **dict.fromkeys(("occurred_at", "first_seen_at", "last_changed_at"), _moment_or_null),
+}
+"""How the values of a column are written; those of the others, of which a page has few, as texts."""
 
 
 class _Moments:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 
+import msgspec
 from sqlalchemy import and_, bindparam, or_, select, tuple_, update
 
 from maia_sync.store.reporting import text_of
@@ -47,6 +48,8 @@ _columns = task_event.c
 _NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
 _VALUES = tuple(_columns[name] for name in FACETS)
 _CHUNK = 400
+_MOST_CHARACTERS = 32 << 20
+_TASKS_LOOKED_AT = 100
 
 
 class FacetReader(Protocol):
@@ -94,16 +97,60 @@ def lock_task(tx: Transaction, task_id: str) -> None:
     tx.connection.execute(statement).all()
 
 
+class StaleRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A stored event whose facets other rules or another configuration made, or none."""
+
+    name: RowName
+    occurred_at: str | None
+    data: str | None
+    facets: FacetRow | None
+    """None: it has none yet, and no summary may count on it."""
+
+
 def read_stale(
     tx: Transaction, task_id: str, version: int, after: RowName | None, limit: int
-) -> list[tuple[RowName, str | None]]:
-    """Return the next rows, by name, whose facets are of another version: their names and payloads."""
+) -> list[StaleRow]:
+    """Return the next rows, by name, whose facets are of another version.
+
+    Up to `limit`, fewer where their payloads are large.
+    """
     stale = or_(_columns.facets_version.is_(None), _columns.facets_version != version)
-    statement = select(*_NAME, _columns.data).where(_columns.task_id == task_id, stale)
+    statement = select(*_NAME, _columns.occurred_at, _columns.data, _columns.facets_version, *_VALUES).where(
+        _columns.task_id == task_id, stale
+    )
     if after is not None:
         statement = statement.where(tuple_(*_NAME) > after)
-    found = tx.connection.execute(statement.order_by(*_NAME).limit(limit))
-    return [((row[0], row[1], row[2]), row[3]) for row in found]
+    found: list[StaleRow] = []
+    size = 0
+    options = {"stream_results": True, "yield_per": 100}
+    with tx.connection.execute(statement.order_by(*_NAME).limit(limit), execution_options=options) as rows:
+        for group_id, timestamp, ordinal, occurred_at, data, made_by, *facets in rows:
+            found.append(
+                StaleRow(
+                    name=(group_id, timestamp, ordinal),
+                    occurred_at=None if occurred_at is None else text_of(occurred_at),
+                    data=data,
+                    facets=None if made_by is None else as_read(facets),
+                )
+            )
+            size += len(data or "")
+            if size > _MOST_CHARACTERS:
+                break
+    return found
+
+
+def has_stale_facets(tx: Transaction, version: int) -> bool:
+    """Tell whether the events that were stored first have facets of another version, or none.
+
+    Of each of some tasks only the first event is looked at: a rebuild begins with it.
+    """
+    some = select(task.c.task_id).order_by(task.c.task_id).limit(_TASKS_LOOKED_AT).subquery()
+    for task_id in tx.connection.execute(select(some)).scalars():
+        first = select(_columns.facets_version).where(_columns.task_id == task_id).order_by(*_NAME).limit(1)
+        found = tx.connection.execute(first).all()
+        if found and found[0][0] != version:
+            return True
+    return False
 
 
 def replace_facets(

@@ -87,8 +87,13 @@ def add_events(tx: Transaction, task_id: str, rows: Sequence[NewRow], facets: Se
     _write_turns(tx, task_id, by_group(cells), zone, known=None)
 
 
-def sum_again(tx: Transaction, task_id: str, events: Iterable[tuple[str, str | None]]) -> None:
-    """Sum up again the groups and the quarters of some events, each by group_id and occurred_at."""
+def sum_again(
+    tx: Transaction, task_id: str, events: Iterable[tuple[str, str | None]], *, but: str | None = None
+) -> None:
+    """Sum up again the groups and the quarters of some events, each by group_id and occurred_at.
+
+    The group `but` is left for later.
+    """
     groups: set[str] = set()
     slots: set[str] = set()
     for group_id, occurred_at in events:
@@ -98,7 +103,7 @@ def sum_again(tx: Transaction, task_id: str, events: Iterable[tuple[str, str | N
     if not groups:
         return
     zone = read_zone(tx, for_writing=True)
-    names = sorted(groups)
+    names = sorted(groups.difference(() if but is None else (but,)))
     for at in range(0, len(names), _CHUNK):
         some = names[at : at + _CHUNK]
         cells = _cells(tx, task_id, _columns.group_id.in_(some))

@@ -31,11 +31,12 @@ from maia_sync.sync.position import Position, is_further, with_order
 from maia_sync.sync.tail import with_quiet_counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from maia_sync.model import Checkpoint, PagePlan, PollPlanner, SeenRows, StoredRow
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import FacetReader
+    from maia_sync.store.facets import FacetReader, FacetRow
+    from maia_sync.sync.identity import RowName
 
 _DOUBTFUL_SHARE = 10
 """A reconcile that would mark more than a tenth of a task's rows must be borne out by a second."""
@@ -157,20 +158,29 @@ def _finish(tx: Transaction, lease: Lease, planner: PollPlanner, *, news: bool, 
 
 def _write_plan(tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, terms: PageTerms) -> int:
     """Write what was decided; returns how many elements went into quarantine."""
-    task_id, facets = log.task_id, terms.facets
-    new_facets = insert_new_rows(tx, log, plan.new, terms.run_id, facets)
-    again = [*(change.row for change in plan.changed), *plan.returned]
-    before = read_summed(tx, task_id, again)
-    changed_facets = event_store.revise_events(tx, task_id, plan.changed, terms.run_id, facets)
+    task_id = log.task_id
+    before = read_summed(tx, task_id, [*(change.row for change in plan.changed), *plan.returned])
+    new_facets = insert_new_rows(tx, log, plan.new, terms.run_id, terms.facets)
+    changed_facets = event_store.revise_events(tx, task_id, plan.changed, terms.run_id, terms.facets)
     event_store.unmark_vanished(tx, task_id, plan.returned)
     event_store.store_canonicals(tx, task_id, plan.canonicals)
     add_events(tx, task_id, plan.new, new_facets)
-    after = {name_of(change.row): each for change, each in zip(plan.changed, changed_facets, strict=True)}
-    moved = [
-        row for row in again if row.vanished or not count_alike(before[name_of(row)][1], after[name_of(row)])
-    ]
-    sum_again(tx, task_id, [(row.group_id, before[name_of(row)][0]) for row in moved])
+    sum_again(tx, task_id, _summed_otherwise(plan, before, changed_facets))
     return insert_quarantined(tx, task_id, page.quarantined, terms.run_id)
+
+
+def _summed_otherwise(
+    plan: PagePlan, before: dict[RowName, tuple[str | None, FacetRow]], changed_facets: list[FacetRow]
+) -> Iterator[tuple[str, str | None]]:
+    """Yield group and moment of each row that no longer comes to the same sums, before and after."""
+    for row in plan.returned:
+        yield row.group_id, before[name_of(row)][0]
+    for change, facets in zip(plan.changed, changed_facets, strict=True):
+        row, (occurred_at, earlier) = change.row, before[name_of(change.row)]
+        # Unreadable timestamps, and those out of range, share a place in the key.
+        if row.vanished or occurred_at != change.event.occurred_at or not count_alike(earlier, facets):
+            yield row.group_id, occurred_at
+            yield row.group_id, change.event.occurred_at
 
 
 def _compare(

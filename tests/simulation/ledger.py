@@ -111,6 +111,15 @@ class Stored:
         """Return the raw elements in quarantine."""
         return [raw for (raw,) in self._ask("SELECT raw FROM quarantine WHERE task_id = ?")]
 
+    def require_sums(self) -> None:
+        """Check that the summaries say what the rows come to."""
+        for what, kept, counted in (("groups", _KEPT_TURNS, _TURNS), ("quarters", _KEPT_SLOTS, _SLOTS)):
+            said, true = self._ask(kept), self._ask(counted)
+            if said != true:
+                raise BrokenPromiseError(
+                    f"the sums of {what} are not those of the rows: {said} instead of {true}"
+                )
+
     @cached_property
     def tokens(self) -> set[str]:
         """Return every page token that a later walk may start from."""
@@ -120,6 +129,30 @@ class Stored:
             tokens |= {token for token in (poll, reconcile) if token is not None}
             tokens |= set(_tokens_in(json.loads(gaps or "[]")))
         return tokens
+
+
+_COUNTED = (
+    " count(*) FILTER (WHERE vanished_at IS NULL), count(*) FILTER (WHERE vanished_at IS NOT NULL),"
+    " count(*) FILTER (WHERE vanished_at IS NULL AND outcome = 'error'),"
+    " total(input_tokens) FILTER (WHERE vanished_at IS NULL)"
+)
+_TURNS = (
+    f"SELECT group_id, min(occurred_at) FILTER (WHERE vanished_at IS NULL),"
+    f" max(occurred_at) FILTER (WHERE vanished_at IS NULL),{_COUNTED}"
+    " FROM task_event WHERE task_id = ? GROUP BY group_id ORDER BY group_id"
+)
+_KEPT_TURNS = (
+    "SELECT group_id, first_at, last_at, events, vanished_events, errors, total(input_tokens)"
+    " FROM task_turn WHERE task_id = ? GROUP BY group_id ORDER BY group_id"
+)
+_SLOTS = (
+    f"SELECT strftime('%s', substr(occurred_at, 1, 19)) / 900,{_COUNTED} FROM task_event"
+    " WHERE task_id = ? AND occurred_at IS NOT NULL GROUP BY 1 ORDER BY 1"
+)
+_KEPT_SLOTS = (
+    "SELECT strftime('%s', slot_at) / 900, events, vanished_events, errors, total(input_tokens)"
+    " FROM task_activity WHERE task_id = ? GROUP BY slot_at ORDER BY 1"
+)
 
 
 def _tokens_in(gaps: Any) -> Iterable[str]:
@@ -259,6 +292,7 @@ class Ledger:
         log, of_task = self._upstream.logs[task_id], self._tasks[task_id]
         walk = self._walks.get((process, task_id))
         stored = self.check(task_id)
+        stored.require_sums()
         held = set(stored.identities)
         touched = log.touched_since(walk.version) if walk else set()
         for told in walk.told if walk else ():
@@ -295,6 +329,7 @@ class Ledger:
         """Check that the copy is the log: nothing missing, nothing more, and in its order."""
         log = self._upstream.logs[task_id]
         stored = self.check(task_id)
+        stored.require_sums()
         if set(stored.current) != self.wanted(log):
             missing, more = self.wanted(log) - set(stored.current), set(stored.current) - self.wanted(log)
             raise BrokenPromiseError(

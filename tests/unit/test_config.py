@@ -27,6 +27,7 @@ from maia_sync.config import (
 )
 from maia_sync.config_keys import KEYS
 from maia_sync.errors import EXIT_CONFIG, ConfigError
+from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS, WORD_LISTS, FacetsSettings
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 CANARY = "c4nary-Xq7"
@@ -177,6 +178,8 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "schedule.worker": "w", "schedule.heartbeat_url": "http://hb.example/x?y=1",
         "schedule.lease": "5s",
         "web.bind": "[::]:80", "web.token_file": "t", "log.format": "json", "log.level": "WARNING",
+        **{f"facets.{name}": '["a.b", "c"]' for name in (*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS)},
+        "facets.cost": "a, b * 0.01", "facets.time_zone": "Europe/Berlin",
     }  # fmt: skip
     settings = load_settings(
         environ={variable_name(tuple(key.split("."))): text for key, text in values.items()}
@@ -186,6 +189,10 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         timeout=60.0, page_deadline=90.0, order="oldest-first", max_page_bytes=5_000_000, ca_file=ca_file,
         allow_insecure_http=True, retries=0, backoff=0.02,
     )  # fmt: skip
+    lists = dict.fromkeys((*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS), ("a.b", "c"))
+    assert settings.facets == FacetsSettings(
+        **{**lists, "cost": ("a", "b * 0.01")}, time_zone="Europe/Berlin"
+    )
     assert settings.auth == AuthSettings(
         client_id="me",
         client_secret=Secret("s3cret"),
