@@ -7,24 +7,21 @@ the first.
 from __future__ import annotations
 
 import json
-import math
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from properties import raw_json
-from properties.second_reader import parse
+from second_facets import ACTORS, KINDS, second_reading
+from second_facets import FACETS as ALL_FACETS
 
 from maia_sync.analytics import facet_reader
 from maia_sync.analytics.facet_reader import FACETS, FacetReader
 from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS, WORD_LISTS, FacetsSettings
 from maia_sync.json_path import parse_path, render_path
 from maia_sync.store import facets as stored_facets
-
-if TYPE_CHECKING:
-    from properties.second_reader import Node
 
 DEFAULT = FacetsSettings()
 PLAIN = FacetReader(DEFAULT)
@@ -405,16 +402,6 @@ def test_a_path_with_a_factor_wins_in_its_turn() -> None:
 
 # ------------------------------------------------------------------ kinds, actors, outcomes
 
-KINDS = {
-    "message_words": "message",
-    "plan_words": "plan",
-    "tool_call_words": "tool_call",
-    "tool_result_words": "tool_result",
-    "error_words": "error",
-    "usage_words": "usage",
-    "status_words": "status",
-}
-ACTORS = {"user_words": "user", "agent_words": "agent", "tool_words": "tool"}
 EVERY_WORD = [(key, word) for key in WORD_LISTS for word in getattr(DEFAULT, key)]
 
 
@@ -666,7 +653,7 @@ def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.Monk
 
 
 def test_what_is_read_is_what_is_stored() -> None:
-    assert facet_reader.FACETS == stored_facets.FACETS
+    assert facet_reader.FACETS == stored_facets.FACETS == ALL_FACETS
     assert len(PLAIN.read("{}")) == len(FACETS)
 
 
@@ -688,110 +675,7 @@ def test_the_version_changes_with_the_order_of_paths(monkeypatch: pytest.MonkeyP
     assert FacetReader(DEFAULT).version != PLAIN.version
 
 
-# ------------------------------------------------------------------ a second reader
-
-
-class Container:
-    """An object or an array; what is wanted of it is only whether it is empty."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def __bool__(self) -> bool:
-        return self.size > 0
-
-
-def found_at(text: str, node: Node, path: str) -> Any:
-    """Return what stands at a path, or None."""
-    for step in parse_path(path).steps:
-        if isinstance(step, str) and node.kind == "{":
-            inner = [value for name, value in node.members() if name.text == step]
-            inner = inner[-1:]
-        elif isinstance(step, int) and node.kind == "[":
-            inner = node.children[step:][:1] if -len(node.children) <= step else []
-        else:
-            inner = []
-        if not inner:
-            return None
-        node = inner[0]
-    if node.kind in "{[":
-        return Container(len(node.children))
-    if node.kind == '"':
-        return node.text
-    try:
-        return json.loads(text[node.start : node.end])
-    except ValueError:  # more digits than Python reads
-        return None
-
-
-def letters(word: str) -> str:
-    return "".join(character for character in word.casefold() if character.isalnum()) or word
-
-
-def is_stored(value: Any) -> bool:
-    return (
-        isinstance(value, str)
-        and value != ""
-        and not any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
-    )
-
-
-def shortened(text: str, facet: str) -> str:
-    while facet not in ("user_id", "tool_call_id") and len(text.encode()) > 256:
-        text = text[:-1]
-    return text if len(text.encode()) <= 256 else "sha256:" + sha256(text.encode()).hexdigest()
-
-
-def second_reading(data: str | None, settings: FacetsSettings) -> tuple[Any, ...]:
-    """Return a payload's facets, read by the rules alone."""
-    text = "null" if data is None else data
-    node, _ = parse(text)
-
-    def values(facet: str) -> list[Any]:
-        return [found_at(text, node, path) for path in getattr(settings, facet)]
-
-    def whole(facet: str) -> str:
-        return next((value for value in values(facet) if is_stored(value)), "")
-
-    def known(word: Any, lists: dict[str, str]) -> str:
-        return next(
-            (
-                meaning
-                for key, meaning in lists.items()
-                if isinstance(word, str) and letters(word) in map(letters, getattr(settings, key))
-            ),
-            "",
-        )
-
-    def number(facet: str) -> Any:
-        most, is_whole = 10**9 if facet == "cost" else 10**12, facet.endswith("tokens")
-        for value, path in zip(values(facet), getattr(settings, facet), strict=True):
-            if isinstance(value, bool) or not isinstance(value, (int, float)):
-                continue
-            factor = parse_path(path).factor
-            try:
-                measured = value if factor is None else value * factor
-            except OverflowError:
-                continue
-            if 0 <= measured <= most and not (is_whole and measured != math.floor(measured)):
-                return measured
-        return ""
-
-    told = {
-        facet: shortened(whole(facet), facet) for facet in TEXT_PATHS if facet not in ("actor", "is_error")
-    }
-    event_type, status = whole("event_type"), whole("status")
-    kind = known(event_type, KINDS)
-    by_kind = {"plan": "agent", "tool_call": "agent", "tool_result": "tool"}
-    actors = [known(value, ACTORS) for value in values("actor")]
-    actor = next(filter(None, actors), "") or known(event_type, ACTORS) or by_kind.get(kind, "")
-    if event_type == "":
-        kind = {"user": "message", "agent": "message", "tool": "tool_result"}.get(actor, "")
-    failed = kind == "error" or known(status, {"failed_words": "x"}) or any(map(bool, values("is_error")))
-    told["outcome"] = "error" if failed else "ok" if kind == "tool_result" else ""
-    told["error_type"] = told["error_type"] if failed else ""
-    told |= {"event_kind": kind, "actor": actor, **{facet: number(facet) for facet in NUMBER_PATHS}}
-    return tuple(told[facet] for facet in FACETS)
+# ------------------------------------------------------------------ any payload
 
 
 def same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
