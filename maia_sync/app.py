@@ -27,6 +27,7 @@ from maia_sync.maia.client import MaiaClient
 from maia_sync.model import WALKED_STATUSES, OutgoingMessage
 from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
+from maia_sync.store.facets import has_stale_facets
 from maia_sync.store.log_reader import LogReader
 from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import read_task_ids, read_tasks, upsert_tasks
@@ -265,6 +266,11 @@ class App:
     async def _probe(self, auth: BearerAuth) -> Probe:
         async with self.open_client(auth) as client:
             return await client.probe(self._some_task())
+
+    def has_stale_facets(self) -> bool:
+        """Tell whether stored events have facets of another configuration, or none. Raises DatabaseError."""
+        with self.database.transaction(write=False) as tx:
+            return has_stale_facets(tx, self.facets.version)
 
     def has_tasks(self) -> bool:
         """Tell whether there is any task that is polled. Raises DatabaseError."""

@@ -255,7 +255,7 @@ def _paths(*, scaled: bool = False) -> Kind:
             try:
                 path = parse_path(text)
             except ValueError as error:
-                raise RefusedError(str(error)) from error
+                raise RefusedError(str(error).removeprefix("expected ")) from error
             if path.factor is not None and not scaled:
                 raise RefusedError("paths without a factor, as this is no number")
         return tuple(value)
@@ -274,13 +274,14 @@ def _spellings() -> Kind:
 
 
 def _parse_list(text: str) -> object:
-    """Read a list: as JSON, or one item to a comma where no item can hold one."""
+    """Read a list: as JSON, or one item to a comma where no item can hold one; `[0]` is a path, no list."""
     try:
-        return (
-            json.loads(text) if text.lstrip().startswith('["') else [each.strip() for each in text.split(",")]
-        )
+        found = json.loads(text)
     except (ValueError, RecursionError):
-        return text
+        found = None
+    if isinstance(found, list) and all(isinstance(each, str) for each in found):
+        return found
+    return [each.strip() for each in text.split(",")]
 
 
 def _time_zone(value: object) -> str:

@@ -9,6 +9,7 @@ import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
@@ -41,6 +42,7 @@ class Seen:
     data: str | None
     extra: str | None
     facets: Row
+    raw: bytes
     vanished: bool = False
     identity: Any = None
     earlier: tuple[str | None, ...] = ()
@@ -59,7 +61,7 @@ class History:
     events: list[Seen] = field(default_factory=list)
 
     def see(self, elements: Iterable[bytes]) -> None:
-        """Take in the elements of the log that are not yet known, behind all others."""
+        """Take in elements behind all others."""
         for element in elements:
             self.insert(len(self.events), element)
 
@@ -73,18 +75,21 @@ class History:
         """Give an event another payload."""
         before, made = self.events[at], self._make(element)
         assert made is not None
-        earlier = (*before.earlier, before.data)
-        self.events[at] = replace(made, ordinal=before.ordinal, earlier=earlier)
+        assert (before.group_id, before.timestamp) == (made.group_id, made.timestamp)
+        self.events[at] = replace(made, ordinal=before.ordinal, earlier=(*before.earlier, before.data))
 
-    def vanish(self, at: int) -> None:
-        """Have an event vanish."""
-        self.events[at] = replace(self.events[at], vanished=True)
+    def vanish(self, at: int, *, vanished: bool = True) -> None:
+        """Have an event vanish, or return."""
+        self.events[at] = replace(self.events[at], vanished=vanished)
 
-    def at(self, element: bytes) -> int:
-        """Return where an element stands."""
+    def holds(self, element: bytes) -> bool:
+        """Tell whether there is such an event, or was."""
         made = self._make(element)
-        assert made is not None
-        return next(at for at, each in enumerate(self.events) if each.identity == made.identity)
+        return made is not None and any(each.identity == made.identity for each in self.events)
+
+    def log(self) -> list[bytes]:
+        """Return the elements that are there now."""
+        return [each.raw for each in self.events if not each.vanished]
 
     def _make(self, element: bytes) -> Seen | None:
         identity, said = tell(element), read_element(element.strip(b" \t\r\n"))
@@ -106,6 +111,7 @@ class History:
             extra=said.extra,
             facets={name: None if value == "" else value for name, value in facets.items()},
             identity=identity.identity,
+            raw=element,
         )
 
 
@@ -215,8 +221,8 @@ def turn_of(events: list[Seen], zone: str) -> Row:
 
 # ------------------------------------------------------------------ views
 
-COUNTS = ("user_messages", "agent_messages", "tool_calls", "tool_errors", "errors", "input_tokens", "output_tokens",
-          "cost", "vanished_events")  # fmt: skip
+COUNTS = ("user_messages", "agent_messages", "tool_calls", "tool_errors", "errors", "input_tokens",
+          "output_tokens", "cost", "vanished_events")  # fmt: skip
 
 
 class Views:
@@ -402,8 +408,8 @@ class Views:
         return rows
 
     def v_error(self) -> list[Row]:
-        names = ("task_id", "group_id", "timestamp", "ordinal", "occurred_at", "event_type", "event_kind", "actor",
-                 "agent_name", "tool_name", "tool_call_id", "status", "error_type", "data")  # fmt: skip
+        told = ("event_type", "event_kind", "actor", "agent_name", "tool_name", "tool_call_id", "status")
+        names = ("task_id", "group_id", "timestamp", "ordinal", "occurred_at", *told, "error_type", "data")
         return [
             {**{name: getattr(each, name) for name in names}, "label": self.labels[each.task_id]}
             for each in self.present
@@ -432,7 +438,7 @@ class Views:
         timed = [each for each in self.present if each.group_id != "" and each.timestamp != NOWHERE]
         for events in by(timed, lambda each: (each.task_id, each.group_id)).values():
             events.sort(key=lambda each: (each.timestamp, each.ordinal))
-            for one, following in zip(events, events[1:], strict=False):
+            for one, following in pairwise(events):
                 if following.timestamp > one.timestamp:
                     rows.append(
                         {

@@ -137,7 +137,7 @@ def usages_of_readme() -> dict[str, str]:
     """Return each verb of the README's table and how it is used there."""
     found = {}
     for cells in cells_below("## Commands"):
-        if match := re.fullmatch(r"`((?:db )?[a-z]+)( .*)?`", cells[0]):
+        if match := re.fullmatch(r"`((?:db |facets )?[a-z]+)( .*)?`", cells[0]):
             found[match[1]] = match[2] or ""
     return found
 
@@ -181,6 +181,34 @@ def test_every_column_of_a_table_is_explained(table: str) -> None:
 
 def test_no_other_table_is_explained() -> None:
     assert sorted(re.findall(r"^### `(\w+)`:", README, flags=re.MULTILINE)) == sorted(metadata.tables)
+
+
+# ------------------------------------------------------------------ views
+
+
+def columns_of_view(url: str, view: str) -> list[str]:
+    with closing(sqlite3.connect(url)) as connection:
+        return [column[0] for column in connection.execute(f"SELECT * FROM {view} LIMIT 0").description]
+
+
+def test_every_view_is_explained_column_by_column(filled: Callable[..., str], sqlite_url: str) -> None:
+    file = filled(sqlite_url)
+    with closing(sqlite3.connect(file)) as connection:
+        views = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'view'")}
+    told = {cells[0].strip("`"): cells[2] for cells in cells_below("### Views") if cells[0] != "view"}
+    assert set(told) == views
+    counts = columns_of_view(file, "v_task")
+    counts = counts[counts.index("turns") : counts.index("last_polled_at")]
+    shared = {
+        "v_event": set(columns_of_view(file, "v_event")),  # those of task_event, explained there
+        "v_turn": set(counts),
+        "v_hourly": set(columns_of_view(file, "v_daily")),
+    }
+    for view in sorted(views):
+        named = set(re.findall(r"`(\w+)`", told[view]))
+        columns = set(columns_of_view(file, view))
+        assert columns <= named | shared.get(view, set()), view
+        assert named - {"ok", "error", "id", "order", "outcome", "v_task", "v_daily", "task_event"} <= columns, view
 
 
 # ------------------------------------------------------------------ queries
@@ -238,6 +266,7 @@ def test_there_are_enough_queries() -> None:
     assert len([block for block in blocks() if block.language == "sql"]) >= FEWEST_QUERIES
     assert {block.language for block in blocks() if block.language.startswith("sql")} == {
         "sql",
+        "sql duckdb",
         "sql sqlite",
         "sql postgresql",
     }
@@ -259,8 +288,9 @@ def test_every_query_finds_something_on_postgresql_whatever_payloads_hold(
         has_view = connection.info.server_version >= 160_000
         filled(url, *([HALF_A_PAIR] if has_view else []))
         if has_view:
+            looking_in = next(block for block in asking if "->>" in block.text)
             with pytest.raises(psycopg.DataError):
-                connection.execute(asking[0].text.encode())
+                connection.execute(looking_in.text.encode())
             connection.execute(view.text.encode())
         for block in asking:
             assert connection.execute(block.text.encode()).fetchall(), f"README.md, line {block.line}: no row"

@@ -101,9 +101,21 @@ def check_database(app: App) -> Iterator[Finding]:
         yield _failed("database", error, "see [database] in the configuration", EXIT_DATABASE)
     else:
         yield _ok("database", f"{database.place} is up to date and can be written")
+        yield from _check_facets(app)
         if not database.is_postgresql:
             yield from _check_journal(app)
     yield from _check_space(app.settings.database.sqlite_path)
+
+
+def _check_facets(app: App) -> Iterator[Finding]:
+    if app.has_stale_facets():
+        yield _warning(
+            "facets",
+            "stored events have their facets by another configuration or version, or none yet",
+            "run `maia-sync facets rebuild`",
+        )
+    else:
+        yield _ok("facets", "stored events have the facets that [facets] asks for")
 
 
 def _try_to_write(app: App) -> None:

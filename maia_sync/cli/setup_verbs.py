@@ -1,12 +1,16 @@
 """How does a user begin, and how does the database keep up with the program? init and db."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from maia_sync.cli.invocation import Invocation, invocation_of, require_verb
 from maia_sync.cli.screen import say
 from maia_sync.errors import ConfigError, DatabaseNotMigrated
+
+if TYPE_CHECKING:
+    from maia_sync.app import App
 
 _EXAMPLE = "config.example.toml"
 
@@ -97,5 +101,12 @@ def _upgrade(invocation: Invocation) -> None:
             say(f"The database is up to date: {app.database.place}, migration {HEAD}")
         elif came_from:
             say(f"Upgraded the database: {app.database.place}, migration {came_from} to {HEAD}")
+            _tell_of_facets(app)
         else:
             say(f"Created the database: {app.database.place}, migration {HEAD}")
+
+
+def _tell_of_facets(app: "App") -> None:
+    """Say what an upgrade leaves to be done, as it can take long."""
+    if app.has_stale_facets():
+        say("Stored events have no facets yet, or older ones: run `maia-sync facets rebuild`")

@@ -33,11 +33,13 @@ VERBS = [
     "run",
     "status",
     "events",
+    "query",
     "send",
     "doctor",
     "sandbox",
     "demo",
     "db",
+    "facets",
 ]
 
 
