@@ -184,6 +184,14 @@ def ago(moment: str) -> dict[str, str]:
     }
 
 
+def milliseconds(earlier: str, later: str) -> dict[str, str]:
+    """Return for each dialect the milliseconds between two places in the key; 64 bits do not hold each difference."""
+    return {
+        "sqlite": f"({later} - {earlier}) / 1000000.0",
+        "postgresql": f"CAST(CAST({later} AS numeric) - {earlier} AS double precision) / 1000000",
+    }
+
+
 ENDED = "CASE WHEN u.answered_at >= u.started_at THEN u.answered_at ELSE u.last_at END"
 NOT_A_MOMENT = "-9223372036854775808"
 RESULT = """FROM task_event p
@@ -197,6 +205,8 @@ CHOSEN = {
     "[turn seconds]": seconds("u.started_at", f"({ENDED})"),
     "[span]": seconds("min(u.first_at)", "max(u.last_at)"),
     "[gap]": seconds("e.occurred_at", "n.occurred_at"),
+    "[waited]": milliseconds("c.timestamp", "r.timestamp"),
+    "[bare waited]": milliseconds("timestamp", "returned"),
     "[lag]": ago("coalesce(k.last_polled_at, k.tracked_at)"),
     "[overdue]": ago("k.next_poll_at"),
     "[by bare call]": {"sqlite": "INDEXED BY ix_task_event_bare_call", "postgresql": ""},
@@ -279,7 +289,7 @@ GROUP BY k.task_id, k.label, k.status, k.tracked_at, k.last_polled_at""",
 SELECT c.task_id, c.group_id, c.tool_call_id, coalesce(c.tool_name, r.tool_name) AS tool_name, c.agent_name,
     c.occurred_at AS called_at, r.occurred_at AS returned_at,
     coalesce(r.duration_ms, c.duration_ms, CASE WHEN r.timestamp >= c.timestamp AND c.timestamp <> {NOT_A_MOMENT}
-      THEN (r.timestamp - c.timestamp) / 1000000.0 END) AS duration_ms,
+      THEN [waited] END) AS duration_ms,
     CASE WHEN r.task_id IS NULL THEN c.outcome ELSE coalesce(r.outcome, 'ok') END AS outcome,
     coalesce(r.error_type, c.error_type) AS error_type,
     CASE WHEN r.task_id IS NOT NULL THEN 'id' END AS paired_by, c.seq AS call_seq, r.seq AS result_seq
@@ -290,7 +300,7 @@ SELECT task_id, group_id, NULL, coalesce(tool_name, CASE WHEN paired THEN return
     occurred_at, CASE WHEN paired THEN returned_at END,
     coalesce(CASE WHEN paired THEN returned_ms END, duration_ms,
       CASE WHEN paired AND returned >= timestamp AND timestamp <> {NOT_A_MOMENT}
-        THEN (returned - timestamp) / 1000000.0 END),
+        THEN [bare waited] END),
     CASE WHEN paired THEN coalesce(returned_outcome, 'ok') ELSE outcome END,
     coalesce(CASE WHEN paired THEN returned_error END, error_type),
     CASE WHEN paired THEN 'order' END, seq, CASE WHEN paired THEN returned_seq END

@@ -36,35 +36,65 @@ if TYPE_CHECKING:
 
 DEFAULT = FacetsSettings()
 COLUMNS = {
-    "v_event": "task_id label group_id timestamp ordinal seq occurred_at timestamp_text event_type event_kind actor "
-    "user_id agent_name model tool_name tool_call_id status outcome error_type duration_ms input_tokens "
-    "output_tokens cost data extra revision first_seen_at last_changed_at vanished_at run_id",
-    "v_task": "task_id label status tracked_at first_at last_at span_seconds active_seconds events turns "
-    "user_messages agent_messages tool_calls tool_errors errors input_tokens output_tokens cost vanished_events "
-    "last_polled_at",
-    "v_turn": "task_id label group_id day user_id agent_name started_at ended_at duration_seconds asked_at "
-    "answered_at first_at last_at events steps user_messages agent_messages tool_calls tool_errors errors "
-    "input_tokens output_tokens cost vanished_events",
-    "v_tool_call": "task_id group_id tool_call_id tool_name agent_name called_at returned_at duration_ms outcome "
-    "error_type paired_by call_seq result_seq",
-    "v_tool": "tool_name calls answered errors error_rate p50_ms p95_ms max_ms tasks first_at last_at",
-    "v_daily": "day events tasks turns users user_messages agent_messages tool_calls tool_errors errors input_tokens "
-    "output_tokens cost vanished_events",
-    "v_hourly": "hour_at day hour events tasks turns users user_messages agent_messages tool_calls tool_errors "
-    "errors input_tokens output_tokens cost vanished_events",
-    "v_user": "user_id tasks turns first_at last_at turn_seconds events tool_calls errors input_tokens output_tokens "
-    "cost",
-    "v_error": "task_id label group_id timestamp ordinal seq occurred_at event_type event_kind actor agent_name "
-    "tool_name tool_call_id status error_type data",
-    "v_model_usage": "day model agent_name events tasks input_tokens output_tokens cost",
-    "v_gap": "task_id group_id started_at ended_at gap_seconds event_type actor tool_name",
-    "v_revision": "task_id group_id timestamp ordinal occurred_at event_type revision seen_at superseded_at data "
-    "data_after run_id vanished_at",
-    "v_sync_health": "task_id label status last_polled_at lag_seconds next_poll_at overdue_seconds last_news_at "
-    "newest_event_at failures last_error last_error_at reconciled_at lease_owner quarantined vanished_events",
+    "v_event": """
+        task_id label group_id timestamp ordinal seq occurred_at timestamp_text event_type
+        event_kind actor user_id agent_name model tool_name tool_call_id status outcome error_type
+        duration_ms input_tokens output_tokens cost data extra revision first_seen_at
+        last_changed_at vanished_at run_id""",
+    "v_task": """
+        task_id label status tracked_at first_at last_at span_seconds active_seconds events turns
+        user_messages agent_messages tool_calls tool_errors errors input_tokens output_tokens cost
+        vanished_events last_polled_at""",
+    "v_turn": """
+        task_id label group_id day user_id agent_name started_at ended_at duration_seconds asked_at
+        answered_at first_at last_at events steps user_messages agent_messages tool_calls
+        tool_errors errors input_tokens output_tokens cost vanished_events""",
+    "v_tool_call": """
+        task_id group_id tool_call_id tool_name agent_name called_at returned_at duration_ms outcome
+        error_type paired_by call_seq result_seq""",
+    "v_tool": """
+        tool_name calls answered errors error_rate p50_ms p95_ms max_ms tasks first_at last_at""",
+    "v_daily": """
+        day events tasks turns users user_messages agent_messages tool_calls tool_errors errors
+        input_tokens output_tokens cost vanished_events""",
+    "v_hourly": """
+        hour_at day hour events tasks turns users user_messages agent_messages tool_calls
+        tool_errors errors input_tokens output_tokens cost vanished_events""",
+    "v_user": """
+        user_id tasks turns first_at last_at turn_seconds events tool_calls errors input_tokens
+        output_tokens cost""",
+    "v_error": """
+        task_id label group_id timestamp ordinal seq occurred_at event_type event_kind actor
+        agent_name tool_name tool_call_id status error_type data""",
+    "v_model_usage": """
+        day model agent_name events tasks input_tokens output_tokens cost""",
+    "v_gap": """
+        task_id group_id started_at ended_at gap_seconds event_type actor tool_name""",
+    "v_revision": """
+        task_id group_id timestamp ordinal occurred_at event_type revision seen_at superseded_at
+        data data_after run_id vanished_at""",
+    "v_sync_health": """
+        task_id label status last_polled_at lag_seconds next_poll_at overdue_seconds last_news_at
+        newest_event_at failures last_error last_error_at reconciled_at lease_owner quarantined
+        vanished_events""",
 }
-FRACTIONS = {"cost", "duration_ms", "duration_seconds", "span_seconds", "active_seconds", "error_rate", "p50_ms",
-             "p95_ms", "max_ms", "turn_seconds", "gap_seconds", "lag_seconds", "overdue_seconds"}  # fmt: skip
+FRACTIONS = frozenset(
+    [
+        "cost",
+        "duration_ms",
+        "duration_seconds",
+        "span_seconds",
+        "active_seconds",
+        "error_rate",
+        "p50_ms",
+        "p95_ms",
+        "max_ms",
+        "turn_seconds",
+        "gap_seconds",
+        "lag_seconds",
+        "overdue_seconds",
+    ]
+)
 EXACT_TEXTS = ("data", "extra", "data_after")
 MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{6}")
 
@@ -160,8 +190,8 @@ def expected(
 def check(copy: Copy, histories: Sequence[History], labels: dict[str, str | None], zone: str = "UTC") -> None:
     """Compare every column of every view."""
     wanted = expected(copy, histories, labels, zone)
-    for view in COLUMNS:
-        columns = COLUMNS[view].split()
+    for view, listed in COLUMNS.items():
+        columns = listed.split()
         assert copy_columns(copy, view) == columns
         found = read(copy, view)
         if view == "v_sync_health":
@@ -175,7 +205,8 @@ def copy_columns(copy: Copy, view: str) -> list[str]:
     if not copy.is_postgresql:
         return [name for (name,) in copy.ask("SELECT name FROM pragma_table_info(?) ORDER BY cid", view)]
     found = copy.ask(
-        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position",
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? "
+        "ORDER BY ordinal_position",
         view,
     )
     for name, kind in found:
@@ -316,7 +347,8 @@ class Life:
             other, beside = rng.choice(history.events).data or "{}", rng.choice(history.events)
             tail = TAIL.search(beside.raw)
             if tail is not None:
-                stamp = f"2026-0{rng.randint(1, 4)}-07T{rng.randrange(24):02d}:40:{number:02d}.{rng.randrange(10**6):06d}Z"
+                day, hour, micros = rng.randint(1, 9), rng.randrange(24), rng.randrange(10**6)
+                stamp = f"2026-02-0{day}T{hour:02d}:40:{number:02d}.{micros:06d}Z"
                 raw = b'{"data":' + other.encode() + tail[0].rpartition(b'"timestamp"')[0]
                 history.insert(
                     rng.randrange(len(history.events)), raw + b'"timestamp":"' + stamp.encode() + b'"}'
@@ -434,17 +466,13 @@ def translated(data: str) -> str:
     """Say what a payload says with other names and words."""
     said = json.loads(data)
     into: dict[str, Any] = {}
+    said |= {"type": TYPES[said["type"]]}
+    said |= {"status": STATUSES[said["status"]]} if "status" in said else {}
+    said |= {"durationMs": said["durationMs"] / 1000} if "durationMs" in said else {}
+    said |= {"costUsd": said["costUsd"] * 100} if "costUsd" in said else {}
+    if "error" in said:
+        said["error"] = {NAMES["code"][0]: said["error"]["code"], "Text": said["error"]["message"]}
     for name, value in said.items():
-        if name == "type":
-            value = TYPES[value]
-        elif name == "status":
-            value = STATUSES[value]
-        elif name == "durationMs":
-            value = value / 1000
-        elif name == "costUsd":
-            value = value * 100
-        elif name == "error":
-            value = {NAMES["code"][0]: value["code"], "Text": value["message"]}
         *way, last = NAMES.get(name, (f"{name} (sonst)",))
         place: Any = into
         for step, following in zip(way, [*way, last][1:], strict=True):
@@ -489,7 +517,8 @@ def test_the_views_say_the_same_of_payloads_with_other_names_and_words(stage_for
 # ------------------------------------------------------------------ poison
 
 POISON = (
-    r'"a\u0000b"', r'"\ud800"', "1e400", "9" * 30, "-1", "0.1", '"5"', "true", "{}", "[]", '{"type":"x"}', '""',
+    r'"a\u0000b"', r'"\ud800"', "1e400", "9" * 30, "-1", "0.1", '"5"', "true", "{}", "[]", '{"type":"x"}',
+    '""',
     '"' + "é" * 200 + '"', r'"\\N\t\n\u0085"', "1000000000", "5.0",
 )  # fmt: skip
 
@@ -503,25 +532,39 @@ def poisoned(facets: Sequence[str]) -> list[bytes]:
                 raw = poison
                 for step in reversed(parse_path(path).steps):
                     raw = f'{{"type":"toolResult",{json.dumps(step)}:{raw}}}'
-                stamp = f"2026-02-{1 + number:02d}T{len(log) // 3600 % 24:02d}:{len(log) // 60 % 60:02d}:{len(log) % 60:02d}.5Z"
+                clock = f"{len(log) // 3600 % 24:02d}:{len(log) // 60 % 60:02d}:{len(log) % 60:02d}"
+                stamp = f"2026-02-{1 + number:02d}T{clock}.5Z"
                 log.append(element(raw, f'"{facet}"', stamp))
     return log
 
 
 STAMPS = (
-    None, "yesterday", "0001-01-01T00:00:00Z", "1700-01-01T10:10:00Z", "2262-04-01T00:00:00Z", "9999-12-31T23:59:59.9Z",
+    None, "yesterday", "0001-01-01T00:00:00Z", "1700-01-01T10:10:00Z", "2262-04-01T00:00:00Z",
+    "9999-12-31T23:59:59.9Z",
     *(f"2026-01-05T08:{minute:02d}:00{fraction}Z" for minute in (0, 14, 15, 59)
       for fraction in ("", ".0000001", ".000001", ".5", ".999999999")),
     "2016-12-31T23:59:60Z", "2026-01-05T10:00:06.25+02:00",
 )  # fmt: skip
 
 
+KINDS = [
+    "toolCall",
+    "toolCall",
+    "toolResult",
+    "toolResult",
+    "userMessage",
+    "agentMessage",
+    "usage",
+    "error",
+    "note",
+]
+
+
 def untidy(rng: random.Random, number: int, salt: str) -> list[bytes]:
-    """Tell events in no order at all: few moments, few groups, few ids, so that everything meets everything."""
+    """Tell events in no order at all: few moments, groups and ids, so that everything meets everything."""
     log = []
     for at in range(number):
-        kind = rng.choice(["toolCall", "toolCall", "toolResult", "toolResult", "userMessage", "agentMessage", "usage",
-                           "error", "note"])  # fmt: skip
+        kind = rng.choice(KINDS)
         data: dict[str, Any] = {"type": kind, "n": f"{salt}{at}"}
         if rng.random() < 0.6:
             data["toolCallId"] = rng.choice(["c1", "c2", "c3", "c4", f"{salt}{at}", "x" * 300])
@@ -552,9 +595,14 @@ def far_apart() -> list[bytes]:
         identity = {} if call.startswith("bare") else {"toolCallId": call}
         return element(json.dumps({"type": kind, **identity}), group, stamp)
 
-    pairs = [("1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z"), ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
-             ("2262-01-01T00:00:00Z", "1678-01-01T00:00:00Z"), (None, "2026-01-01T00:00:00Z"),
-             ("2026-01-01T00:00:00Z", None), (None, None)]  # fmt: skip
+    pairs = [
+        ("1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z"),
+        ("0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"),
+        ("2262-01-01T00:00:00Z", "1678-01-01T00:00:00Z"),
+        (None, "2026-01-01T00:00:00Z"),
+        ("2026-01-01T00:00:00Z", None),
+        (None, None),
+    ]
     return [
         said(kind, f"{how}{at}", stamp)
         for how in ("id", "bare")
@@ -573,4 +621,6 @@ def test_the_views_say_what_poisoned_logs_say(stage_for: Staging, seed: int) -> 
     world.add(Log(task_id(3), untidy(rng, 150, "a")))
     world.add(Log(task_id(4), untidy(rng, 30, "b")))
     world.add(Log(task_id(5), far_apart()))
-    Life(stage_for, world, seed=seed).live(lambda name: untidy(rng, 10, f"c{name[:8]}"))
+    Life(stage_for, world, seed=seed, api__order="oldest-first").live(
+        lambda name: untidy(rng, 10, f"c{name[:8]}")
+    )
