@@ -48,7 +48,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One stored event, with every column."""
+    """One stored event, with every column but those read from its payload."""
 
     task_id: str
     group_id: str
@@ -80,6 +80,9 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 Position = tuple[int, datetime, int, str, int]
 """A place in a task's reading order: seq, first_seen_at, ordinal, and the key."""
+
+
+_OF_ROW = tuple(_columns[name] for name in LogRow.__struct_fields__)
 
 
 def lag_of(task: Task, now: datetime) -> timedelta | None:
@@ -137,7 +140,7 @@ def read_log(
     `up_to` is the last place that counts; `since` leaves out what was first seen before (no index
     leads there: the rows in between are scanned).
     """
-    statement = select(task_event).where(_columns.task_id == task_id).order_by(*_ORDER).limit(limit)
+    statement = select(*_OF_ROW).where(_columns.task_id == task_id).order_by(*_ORDER).limit(limit)
     if after is not None:
         statement = statement.where(_is_behind(after))
     if up_to is not None:

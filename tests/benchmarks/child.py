@@ -28,6 +28,8 @@ class Job:
     """Floor: a path, or psycopg's connection string. maia-sync: a SQLAlchemy URL."""
     idle: bool = False
     """The work has been done before: nothing new is there."""
+    without: tuple[Literal["facets", "summaries", "indexes"], ...] = ()
+    """What of the analytics is left out, to see what it costs (see facets.py)."""
     profile: str | None = None
     """Where to leave a cProfile of the work, which then is much slower."""
 

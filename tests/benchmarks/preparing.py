@@ -11,6 +11,14 @@ from tests.benchmarks.subject import open_subject
 if TYPE_CHECKING:
     from tests.benchmarks.child import Job
 
+_FOR_QUESTIONS = (
+    "ix_task_event_occurred_at",
+    "ix_task_event_tool_call_id",
+    "ix_task_event_bare_call",
+    "ix_task_event_error",
+)
+"""The indexes of events that only views need."""
+
 
 def prepare(job: Job) -> None:
     """Make the tables and track the tasks."""
@@ -18,3 +26,5 @@ def prepare(job: Job) -> None:
         upgrade(app.database)
         with app.database.transaction() as tx:
             upsert_tasks(tx, job.work.task_ids)
+            for index in _FOR_QUESTIONS if "indexes" in job.without else ():
+                tx.connection.exec_driver_sql(f"DROP INDEX {index}")

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 import maia_sync.app
+import maia_sync.sync.page
 from maia_sync.app import open_app
 from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
+from maia_sync.store.facets import FACETS
 from maia_sync.sync.handover import InlineHandover
 from tests.benchmarks.child import Job, ready, report
 
@@ -51,9 +53,31 @@ def profiled(app: App, path: str) -> RunReport:
     return done
 
 
+class _NoFacets:
+    """Reads nothing from payloads."""
+
+    version = 0
+
+    def __init__(self, _: object) -> None:
+        self._nothing = ("",) * len(FACETS)
+
+    def read(self, _: object) -> tuple[str, ...]:
+        """Return no facet."""
+        return self._nothing
+
+
+def leave_out(job: Job) -> None:
+    """Take parts of the analytics out of this process."""
+    if "facets" in job.without:
+        vars(maia_sync.app)["FacetReader"] = _NoFacets
+    if "summaries" in job.without:
+        vars(maia_sync.sync.page)["add_events"] = lambda *_: None
+
+
 def main() -> None:
     """Do the job and tell what it took."""
     job = msgspec.json.decode(sys.argv[1], type=Job)
+    leave_out(job)
     with open_subject(job) as app:
         ready()
         done = app.sync() if job.profile is None else profiled(app, job.profile)

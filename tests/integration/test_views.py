@@ -342,7 +342,11 @@ class Life:
             if not history.holds(raw):
                 history.change(at, raw)
         for at in some[few:]:
-            history.vanish(at)
+            if at < len(history.events) - 60:  # what comes next could be taken for its change
+                history.vanish(at)
+        for at, each in enumerate(history.events):
+            if each.group_id.startswith("alone") and at not in some:  # all that there is on its day
+                history.vanish(at)
         for number in range(few):
             other, beside = rng.choice(history.events).data or "{}", rng.choice(history.events)
             tail = TAIL.search(beside.raw)
@@ -577,7 +581,7 @@ def untidy(rng: random.Random, number: int, salt: str) -> list[bytes]:
             ("inputTokens", [0, 3, 10**12]),
             ("costUsd", [0.1, 1e-9, 10**9]),
             ("model", ["m1", "m2"]),
-            ("errorType", ["E1", ""]),
+            ("errorType", ["E1", "E2", ""]),
             ("role", ["user", "assistant", "tool", "nobody"]),
         ):
             if rng.random() < 0.25:
@@ -590,10 +594,10 @@ def untidy(rng: random.Random, number: int, salt: str) -> list[bytes]:
 def far_apart() -> list[bytes]:
     """Tell calls whose results came centuries later, and one that came before its call."""
 
-    def said(kind: str, call: str, stamp: str | None) -> bytes:
+    def said(kind: str, call: str, stamp: str | None, **others: str) -> bytes:
         group = f'"{call}"'
         identity = {} if call.startswith("bare") else {"toolCallId": call}
-        return element(json.dumps({"type": kind, **identity}), group, stamp)
+        return element(json.dumps({"type": kind, **identity, **others}), group, stamp)
 
     pairs = [
         ("1678-01-01T00:00:00Z", "2262-01-01T00:00:00Z"),
@@ -603,11 +607,19 @@ def far_apart() -> list[bytes]:
         ("2026-01-01T00:00:00Z", None),
         (None, None),
     ]
+    failed = {"status": "failed", "errorType": "of the call"}
     return [
-        said(kind, f"{how}{at}", stamp)
-        for how in ("id", "bare")
-        for at, pair in enumerate(pairs)
-        for kind, stamp in zip(("toolCall", "toolResult"), pair, strict=True)
+        *(
+            said(kind, f"{how}{at}", stamp)
+            for how in ("id", "bare")
+            for at, pair in enumerate(pairs)
+            for kind, stamp in zip(("toolCall", "toolResult"), pair, strict=True)
+        ),
+        said("toolCall", "id8", "2026-01-02T00:00:00Z", **failed),
+        said("toolResult", "id8", "2026-01-02T00:00:01Z", **{**failed, "errorType": "of the result"}),
+        said("toolCall", "bare8", "2026-01-02T00:00:00Z", **failed),
+        said("toolResult", "bare8", "2026-01-02T00:00:01Z", **{**failed, "errorType": "of the result"}),
+        *(said("userMessage", f"alone{day}", f"2026-06-{day:02d}T01:00:00Z", userId="u9") for day in (1, 2)),
     ]
 
 

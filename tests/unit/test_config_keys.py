@@ -296,3 +296,28 @@ def test_the_table_of_keys_and_the_settings_agree() -> None:
         section: list(getattr(Settings(), section).__struct_fields__)
         for section in Settings.__struct_fields__
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "paths"),
+    [
+        ("a, b.c", ("a", "b.c")),
+        ('["a", "b.c"]', ("a", "b.c")),
+        (' [ "a" ] ', ("a",)),
+        ("[]", ()),
+        ("[0]", ("[0]",)),
+        ("[0].x,[-1]", ("[0].x", "[-1]")),
+        ("['x'].y", ("['x'].y",)),
+        ("a", ("a",)),
+    ],
+)
+def test_a_list_from_the_environment_is_json_or_has_commas(text: str, paths: tuple[str, ...]) -> None:
+    """A path can begin with a bracket too."""
+    assert from_env(FACETS__MODEL=text).facets.model == paths
+
+
+@pytest.mark.parametrize("text", ["a,,b", '["a"', "[1, 2]", '["a", 2]', "a..b", "x * 2"])
+def test_a_path_that_is_none_is_one_clear_sentence(text: str) -> None:
+    (problem,) = env_problems(FACETS__MODEL=text)
+    assert problem.startswith("environment: MAIA_SYNC_FACETS__MODEL: expected ")
+    assert problem.count("expected") == 1

@@ -50,7 +50,7 @@ OTHER = FacetsSettings(
     error_words=("patzt",),
     usage_words=("zählt", "kostet"),
     status_words=("steht",),
-    failed_words=("schief gegangen",),
+    failed_words=("schief gegangen", "mißglückt"),
 )
 OTHERWISE = FacetReader(OTHER)
 
@@ -176,6 +176,7 @@ def test_the_usual_spellings_say_the_same(spelt: str) -> None:
         ('"whole"', {"tool_call_id": "whole"}),
         ('{"ereignis":"schief-gegangen"}', {"status": "schief-gegangen", "outcome": "error"}),
         ('{"ereignis":{"stand":"SchiefGegangen"}}', {"status": "SchiefGegangen", "outcome": "error"}),
+        ('{"ereignis":"MISSGLÜCKT"}', {"status": "MISSGLÜCKT", "outcome": "error"}),
         ('{"fehler":{"art":"x"}}', {"outcome": "error", "error_type": "x"}),
         ('{"fehler":"x"}', {"outcome": "error", "error_type": "x"}),
         ('{"dauer":{"s":1.5,"ms":7}}', {"duration_ms": 1500}),
@@ -230,6 +231,12 @@ def test_a_path_is_read_or_not_there_whatever_the_payload_is(path: str, facet: s
     assert len(read(at(parse_path(path).steps, whole), reader)) > 0
 
 
+@pytest.mark.parametrize("path", ["a['\"']", "a[0]['\\n']", "a['\\\\'].b"])
+def test_a_name_deep_inside_may_hold_any_character(path: str) -> None:
+    steps = parse_path(path).steps
+    assert read(at(steps, '"x"'), with_paths(tool_name=(path,), model=("b",))) == {"tool_name": "x"}
+
+
 def test_a_payload_that_is_missing_tells_nothing() -> None:
     for reader in (PLAIN, OTHERWISE, with_paths()):
         assert reader.read(None) == ("",) * len(FACETS)
@@ -246,6 +253,8 @@ def test_a_name_that_a_payload_repeats_counts_where_it_stands_last() -> None:
     assert read('{"usage":{"inputTokens":3},"usage":{}}') == {}
     assert read('{"x":"\\ud800","usage":{"inputTokens":3},"usage":{}}') == {}
     assert read('{"x":"\\ud800","toolName":"a","toolName":"b"}') == {"tool_name": "b"}
+    assert read('{"error":{"message":"x"},"error":{}}') == {}
+    assert read('{"error":{},"error":{"message":"x"}}') == {"outcome": "error"}
 
 
 # ------------------------------------------------------------------ texts
@@ -628,6 +637,11 @@ def test_what_stands_in_unwanted_places_spoils_nothing(unwanted: str) -> None:
 def test_a_payload_of_any_kind_is_read_as_the_second_reader_reads_it(payload: str) -> None:
     for reader, settings in ((PLAIN, DEFAULT), (OTHERWISE, OTHER)):
         assert same(reader.read(payload), second_reading(payload, settings))
+
+
+def test_a_text_that_no_database_gave_is_no_payload() -> None:
+    for text in ("\ud800", '{"toolName":"\ud800"}', "", "{", '{"toolName":', "\0"):
+        assert read(text) == {}
 
 
 def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
