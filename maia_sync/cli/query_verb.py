@@ -19,7 +19,7 @@ from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.query_output import FORMATS, Format
 from maia_sync.cli.screen import print_json, say, write_text
 from maia_sync.cli.task_ids import parse_task_id, shown
-from maia_sync.errors import UsageError
+from maia_sync.errors import MaiaSyncError, UsageError
 
 if TYPE_CHECKING:
     from maia_sync.analytics.named import NamedQuery
@@ -80,7 +80,7 @@ def query(
     asked = _Asked(question, told)
     chosen = _format(form, output, as_json=as_json)
     seconds = None if timeout is None else parse_duration(timeout, option="--timeout")
-    with invocation_of(context).app(migrated=False) as app, _interrupted_by_sigterm():
+    with invocation_of(context).app(migrated=False) as app, _interruptible():
         _run(app, asked, chosen, output, seconds)
 
 
@@ -211,8 +211,11 @@ def _print(answer: "Answer", chosen: Format, output: str | None, sink: Any, limi
 
 
 @contextmanager
-def _interrupted_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a query as Ctrl-C does, so that nothing is left behind; with its own exit code."""
+def _interruptible() -> Iterator[None]:
+    """Let SIGTERM end a query as Ctrl-C does, so that nothing is left behind; each with its exit code.
+
+    A signal that comes while SQLite calls us back is swallowed by it, and ends the query as if by an error.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -222,17 +225,21 @@ def _interrupted_by_sigterm() -> Iterator[None]:
         came.append(number)
         raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [
+        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN
+    ]
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, MaiaSyncError):
         if came:
             from maia_sync.cli.failure import exit_code_of_signal
 
             raise typer.Exit(exit_code_of_signal(came[0])) from None
         raise
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 # ------------------------------------------------------------------ what has a name

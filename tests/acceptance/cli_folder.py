@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -73,12 +74,18 @@ class CliFolder:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_can_be_interrupted,  # noqa: PLW1509 - before any thread of the child's
         )
 
     def ok(self, *arguments: str, stdin: str | bytes = b"") -> Done:
         done = self.run(*arguments, stdin=stdin)
         assert done.code == 0, done
         return done
+
+
+def _can_be_interrupted() -> None:
+    """Undo what a shell does to its background jobs: they, and whatever they start, ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def for_sandbox(path: Path, url: str, authority: Path) -> CliFolder:

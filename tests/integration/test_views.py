@@ -389,11 +389,13 @@ class Life:
 TAIL = re.compile(rb',"groupId":"[^"\\]*","timestamp":"[^"\\]*"\}$')
 
 
-def test_the_views_say_what_the_sandboxs_logs_say(stage_for: Staging) -> None:
+@pytest.mark.parametrize("order", ["oldest-first", "newest-first"])
+def test_the_views_say_what_the_sandboxs_logs_say(stage_for: Staging, order: str) -> None:
     """Among them a log over the nights in which clocks change, and a task without events."""
     world = stories()
-    nights = next(log for log in world.logs.values() if log.teller is None and log.events)
-    Life(stage_for, world).live(lambda name: [] if name == nights.task_id else tell_on(world, name))
+    world.order = order
+    life = Life(stage_for, world, api__order=order)
+    life.live(lambda name: [] if name == task_id(1) else tell_on(world, name))
 
 
 def stories() -> World:
@@ -636,3 +638,111 @@ def test_the_views_say_what_poisoned_logs_say(stage_for: Staging, seed: int) -> 
     Life(stage_for, world, seed=seed, api__order="oldest-first").live(
         lambda name: untidy(rng, 10, f"c{name[:8]}")
     )
+
+
+# ------------------------------------------------------------------ one small story, told by hand
+
+
+def said(clock: str, group: str | None, **data: Any) -> bytes:
+    return element(json.dumps(data), json.dumps(group), f"2026-01-05T{clock}Z")
+
+
+SMALL = [
+    said("23:50:00", "one", type="userMessage", userId="ana"),
+    said("23:50:02", "one", type="plan", agentName="helper", model="m1"),
+    said("23:50:03", "one", type="toolCall", toolName="sql", toolCallId="c1", agentName="helper"),
+    said("23:50:05.5", "one", type="toolResult", toolCallId="c1", status="failed", error={"code": "TIMEOUT"}),
+    said("23:50:06", "one", type="toolCall", toolName="sql", toolCallId="c2", agentName="helper"),
+    said("23:50:07", "one", type="toolResult", toolName="sql", toolCallId="c2", durationMs=900),
+    said("23:50:08", "one", type="usage", model="m1", inputTokens=100, outputTokens=20, costUsd=0.25),
+    said("23:59:59", "one", type="agentMessage", agentName="helper", model="m1"),
+    said("23:59:59.5", "one", type="taskStatus", status="completed"),
+    said("23:59:59.75", "two", type="userMessage", userId="ben"),
+    said("23:59:59.875", "two", type="toolCall", toolName="docs"),
+    said("23:59:59.9", None, type="usage", model="m1", inputTokens=1),
+]
+
+
+def test_a_small_story_comes_to_what_one_counts_by_hand(stage_for: Staging) -> None:
+    """New York's day is not over when UTC's ends, and Kolkata's began long before."""
+    world = World()
+    world.add(Log(task_id(1), SMALL))
+    world.add(Log(task_id(2)))
+    stage = stage_for(world, facets__time_zone="Asia/Kolkata")
+    stage.sync_well()
+    copy, task = stage.copy, task_id(1)
+
+    def rows(view: str, *columns: str) -> list[tuple[Any, ...]]:
+        return sorted((tuple(row.values()) for row in read(copy, view, columns)), key=repr)
+
+    day = "2026-01-05 23:"
+    assert rows(
+        "v_turn", "group_id", "day", "user_id", "agent_name", "started_at", "ended_at", "duration_seconds"
+    ) == [
+        ("one", "2026-01-06", "ana", "helper", f"{day}50:00.000000", f"{day}59:59.000000", 599.0),
+        ("two", "2026-01-06", "ben", None, f"{day}59:59.750000", f"{day}59:59.875000", 0.125),
+    ]
+    assert rows(
+        "v_turn", "events", "steps", "tool_calls", "tool_errors", "errors", "input_tokens", "cost"
+    ) == [
+        (2, 1, 1, 0, 0, 0, 0.0),
+        (9, 4, 2, 1, 1, 100, 0.25),
+    ]
+    assert rows("v_task", "task_id", "events", "turns", "span_seconds", "active_seconds", "input_tokens") == [
+        (task, 12, 2, 599.9, 599.125, 101),
+        (task_id(2), 0, 0, None, None, 0),
+    ]
+    assert rows(
+        "v_tool_call", "tool_call_id", "tool_name", "duration_ms", "outcome", "error_type", "paired_by"
+    ) == [
+        ("c1", "sql", 2500.0, "error", "TIMEOUT", "id"),
+        ("c2", "sql", 900.0, "ok", None, "id"),
+        (None, "docs", None, None, None, None),
+    ]
+    assert rows(
+        "v_tool", "tool_name", "calls", "answered", "errors", "error_rate", "p50_ms", "p95_ms", "max_ms"
+    ) == [
+        ("docs", 1, 0, 0, None, None, None, None),
+        ("sql", 2, 2, 1, 0.5, 900.0, 2500.0, 2500.0),
+    ]
+    assert rows("v_user", "user_id", "tasks", "turns", "turn_seconds", "tool_calls", "output_tokens") == [
+        ("ana", 1, 1, 599.0, 2, 20),
+        ("ben", 1, 1, 0.125, 1, 0),
+    ]
+    assert rows(
+        "v_daily", "day", "events", "tasks", "turns", "users", "user_messages", "agent_messages", "errors"
+    ) == [("2026-01-06", 12, 1, 2, 2, 2, 1, 1)]
+    assert rows("v_hourly", "hour_at", "day", "hour", "events", "turns") == [
+        (f"{day}30:00.000000", "2026-01-06", 5, 12, 2)
+    ]
+    assert rows("v_model_usage", "day", "model", "agent_name", "events", "tasks", "input_tokens", "cost") == [
+        ("2026-01-06", "m1", None, 2, 1, 101, 0.25)
+    ]
+    assert rows("v_error", "event_type", "tool_call_id", "status", "error_type") == [
+        ("toolResult", "c1", "failed", "TIMEOUT")
+    ]
+    assert max(rows("v_gap", "gap_seconds", "event_type", "tool_name")) == (591.0, "usage", None)
+    assert len(rows("v_gap", "group_id")) == len(SMALL) - 3
+    stage.open_another(facets__time_zone="America/New_York").sync()
+    assert rows("v_daily", "day", "events", "turns") == [("2026-01-05", 12, 2)]
+    assert rows("v_hourly", "hour_at", "day", "hour", "turns") == [
+        (f"{day}00:00.000000", "2026-01-05", 18, 2)
+    ]
+    assert rows("v_model_usage", "day", "events") == [("2026-01-05", 2)]
+
+
+def test_a_task_that_was_never_polled_is_there_and_its_lag_grows_from_when_it_was_tracked(
+    stage_for: Staging,
+) -> None:
+    world = World()
+    world.add(Log(task_id(1), SMALL))
+    copy = stage_for(world).copy
+    (told,) = read(copy, "v_task", ("task_id", "events", "turns", "cost", "last_polled_at", "first_at"))
+    assert tuple(told.values()) == (task_id(1), 0, 0, 0, None, None)
+    (health,) = read(
+        copy, "v_sync_health", ("lag_seconds", "overdue_seconds", "quarantined", "newest_event_at")
+    )
+    assert 0 <= health["lag_seconds"] < 60
+    assert (health["quarantined"], health["newest_event_at"]) == (0, None)
+    empty = [view for view in COLUMNS if view not in ("v_task", "v_sync_health") and read(copy, view)]
+    assert empty == []

@@ -68,7 +68,7 @@ def facets(section: dict[str, Any], value: Any) -> dict[str, Any]:
     """Return what the suggested configuration makes of a payload; what is absent is left out."""
     lists = {name: tuple(each) for name, each in section.items() if name != "time_zone"}
     found = FacetReader(FacetsSettings(**lists)).read(json.dumps(value))
-    return {name: one for name, one in zip(COLUMNS, found, strict=True) if one is not None}
+    return {name: one for name, one in zip(COLUMNS, found, strict=True) if one != ""}
 
 
 def test_the_sandbox_world_is_understood() -> None:
