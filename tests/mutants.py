@@ -34,6 +34,8 @@ ISOLATED = "integration/test_promises_isolated.py"
 DISCREET = "integration/test_promises_discreet.py"
 LEASES = "integration/test_leases.py"
 TICKS = "integration/test_ticks.py"
+SUMMARIES = "integration/test_summaries.py"
+REBUILD = "integration/test_facets_rebuild.py"
 KILLS = "acceptance/test_kill_backfill.py"
 
 
@@ -188,6 +190,38 @@ MUTANTS = (
         "",
         f"{CHANGES}::test_p3_a_vanished_event_that_is_served_again_is_unmarked",
         "sqlite and True",
+    ),
+    Mutant(
+        "sums",
+        "forgets new events in the summaries",
+        "sync/page.py",
+        "    add_events(tx, task_id, plan.new, new_facets)\n",
+        "",
+        f"{SUMMARIES}::test_the_summaries_equal_the_slow_query_whatever_happens",
+    ),
+    Mutant(
+        "sums",
+        "leaves an event that came back out of the summaries",
+        "sync/page.py",
+        "    for row in plan.returned:\n",
+        "    for row in ():\n",
+        f"{SUMMARIES}::test_the_summaries_equal_the_slow_query_whatever_happens",
+    ),
+    Mutant(
+        "sums",
+        "leaves what has vanished in the summaries",
+        "sync/page.py",
+        "        if vanished:\n",
+        "        if False:\n",
+        f"{SUMMARIES}::test_the_summaries_equal_the_slow_query_whatever_happens",
+    ),
+    Mutant(
+        "sums",
+        "leaves a task's old facets where its last group goes on",
+        "analytics/rebuild.py",
+        "but=group_id if goes_on else None",
+        "but=group_id",
+        f"{REBUILD}::test_an_interrupted_rebuild_goes_on_where_it_stopped",
     ),
     Mutant(
         "P4",

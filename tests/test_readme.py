@@ -208,7 +208,9 @@ def test_every_view_is_explained_column_by_column(filled: Callable[..., str], sq
         named = set(re.findall(r"`(\w+)`", told[view]))
         columns = set(columns_of_view(file, view))
         assert columns <= named | shared.get(view, set()), view
-        assert named - {"ok", "error", "id", "order", "outcome", "v_task", "v_daily", "task_event"} <= columns, view
+        assert (
+            named - {"ok", "error", "id", "order", "outcome", "v_task", "v_daily", "task_event"} <= columns
+        ), view
 
 
 # ------------------------------------------------------------------ queries

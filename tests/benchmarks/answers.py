@@ -56,7 +56,7 @@ FROM task_event WHERE seq / 1048576 = seq / 104857600 * 100
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A view: the columns by which it is asked for a day and for a task, and what is asked over everything."""
+    """A view: by which columns it is asked for a day and for a task, and what over everything."""
 
     name: str
     day: str | None
