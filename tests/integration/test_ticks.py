@@ -203,5 +203,5 @@ def test_a_turn_that_waits_for_a_task_sees_what_others_make_due_meanwhile(stage_
 
     turning(stage.app, script, [note])
     assert seen[0][1] == late
-    assert 5 <= seen[0][0] <= 7
+    assert 5 <= seen[0][0] < 20
     assert {task for _, task in seen} == {early, late}
