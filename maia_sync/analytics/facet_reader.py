@@ -69,11 +69,11 @@ class FacetReader:
 
     def __init__(self, settings: FacetsSettings) -> None:
         self.version = _version_of(settings)
-        self._read = _compile(settings)
+        self.read = _compile(settings)
+        """Return a payload's facets in the order of FACETS, "" for what it does not tell; never raises.
 
-    def read(self, data: str | None) -> tuple[Any, ...]:
-        """Return a payload's facets in the order of FACETS, "" for what it does not tell; never raises."""
-        return self._read(data)
+        The compiled function itself: a method around it would cost a sixth of it for every event.
+        """
 
 
 def _version_of(settings: FacetsSettings) -> int:

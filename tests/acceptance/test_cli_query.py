@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
-from cli_folder import CliFolder, for_sandbox
+from cli_folder import CliFolder, Done, for_sandbox
 
 from maia_sync.analytics.named import read_named_queries
+from maia_sync.cli.main import run as run_command
 from maia_sync.sandbox.server import SandboxServer
 from maia_sync.sandbox.story import make_world
 
@@ -316,9 +317,16 @@ def test_a_terminal_gets_what_fits_it(on_sqlite: CliFolder) -> None:
     ],
 )
 def test_a_question_that_cannot_be_is_one_sentence(
-    on_sqlite: CliFolder, arguments: list[str], told: str
+    on_sqlite: CliFolder,
+    arguments: list[str],
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    done = on_sqlite.run("query", *arguments)
+    monkeypatch.chdir(on_sqlite.path)
+    for name, value in on_sqlite.variables.items():
+        monkeypatch.setenv(name, value)
+    done = Done(run_command(["query", *arguments]), *capsys.readouterr())
     assert done.code == 2, done
     assert done.is_one_clear_sentence(), done
     assert told in done.err

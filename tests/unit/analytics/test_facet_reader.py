@@ -649,7 +649,7 @@ def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.Monk
     assert facet_reader._MOST_WORDS <= 100_000
     monkeypatch.setattr(facet_reader, "_MOST_WORDS", 50)
     reader = FacetReader(DEFAULT)
-    scope = reader._read.__globals__
+    scope = reader.read.__globals__
     for number in range(200):
         assert told(reader, type=f"user message {number}", status=f"failed {number}") == {
             "event_type": f"user message {number}",
@@ -660,7 +660,7 @@ def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.Monk
     fresh = FacetReader(DEFAULT)
     told(fresh, type="x" * 300, status="y" * 300)
     told(fresh, type="\ud800", status="a\0")
-    assert [list(fresh._read.__globals__[name]) for name in ("types", "statuses")] == [[""], [""]]
+    assert [list(fresh.read.__globals__[name]) for name in ("types", "statuses")] == [[""], [""]]
 
 
 # ------------------------------------------------------------------ columns and version
