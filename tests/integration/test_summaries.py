@@ -246,7 +246,7 @@ def broken(copy: Copy, most: int) -> Iterator[None]:
         copy.ask("DROP TRIGGER broken_UPDATE")
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_summaries_equal_the_slow_query_whatever_happens(stage_for: Staging, seed: int) -> None:
     print(f"seed {seed}")
     rng = random.Random(seed)
