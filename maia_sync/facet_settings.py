@@ -6,6 +6,24 @@ from typing import Final
 
 import msgspec
 
+FACETS: Final = (
+    "event_type",
+    "event_kind",
+    "actor",
+    "user_id",
+    "agent_name",
+    "model",
+    "tool_name",
+    "tool_call_id",
+    "status",
+    "outcome",
+    "error_type",
+    "duration_ms",
+    "input_tokens",
+    "output_tokens",
+    "cost",
+)
+"""The columns of `task_event` that are read from payloads, in the order in which they are told."""
 TEXT_PATHS: Final = (
     "event_type",
     "actor",

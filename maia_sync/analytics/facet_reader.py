@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 
 from maia_sync.analytics.payload_shape import PayloadReader, Shape, is_empty_object
-from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS
+from maia_sync.facet_settings import FACETS, NUMBER_PATHS, TEXT_PATHS
 from maia_sync.json_path import parse_path
 
 if TYPE_CHECKING:
@@ -31,24 +31,6 @@ _MOST = {"duration_ms": 10**12, "input_tokens": 10**12, "output_tokens": 10**12,
 """What is beyond measures nothing: 30 years, a trillion tokens. It also keeps sums within 64 bits."""
 _WHOLE = frozenset(("input_tokens", "output_tokens"))
 _IDS = frozenset(("user_id", "tool_call_id"))
-FACETS: Final = (
-    "event_type",
-    "event_kind",
-    "actor",
-    "user_id",
-    "agent_name",
-    "model",
-    "tool_name",
-    "tool_call_id",
-    "status",
-    "outcome",
-    "error_type",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-)
-"""What is read, in this order; a test holds it against the columns of `store.facets`."""
 _MOST_WORDS = 10_000
 _KINDS: Final = (
     ("message", "message_words"),

@@ -5,7 +5,7 @@
 -- no bound. Seconds and money are rounded to what both databases spell alike.
 
 -- name: slowest-turns
--- Which turns took longest, from the first step to the last?
+-- Which turns took longest, from the user's message to the last answer?
 -- default limit: 20
 SELECT started_at, round(CAST(duration_seconds AS numeric), 3) AS duration_seconds, task_id, label, group_id,
        user_id, agent_name, steps, tool_calls, tool_errors, errors, round(CAST(cost AS numeric), 5) AS cost

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import func, select
 
+from maia_sync.facet_settings import FACETS
 from maia_sync.store.copying import NULL, copy_lines, field
-from maia_sync.store.facets import FACETS
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, tuple_, update
 
+from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
-from maia_sync.store.facets import FACETS, as_stored
+from maia_sync.store.facets import as_stored
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
 from sqlalchemy import and_, bindparam, or_, select, tuple_, update
 
+from maia_sync.facet_settings import FACETS
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task, task_event
 
@@ -16,29 +17,10 @@ if TYPE_CHECKING:
     from maia_sync.model import StoredRow
     from maia_sync.store.database import Transaction
 
-FACETS: Final = (
-    "event_type",
-    "event_kind",
-    "actor",
-    "user_id",
-    "agent_name",
-    "model",
-    "tool_name",
-    "tool_call_id",
-    "status",
-    "outcome",
-    "error_type",
-    "duration_ms",
-    "input_tokens",
-    "output_tokens",
-    "cost",
-)
-"""The columns, in the order of a `FacetRow`."""
-
 FacetRow: TypeAlias = tuple[Any, ...]
-"""A payload's facets: texts, numbers, and "" for what it does not tell, as no facet is an empty text.
+"""A payload's facets in the order of FACETS: texts, numbers, and "" for what it does not tell.
 
-None would have to be made "" for every event of a backfill: see `bulk`.
+No facet is an empty text, and None would have to be made "" for every event of a backfill: see `bulk`.
 """
 
 RowName: TypeAlias = tuple[str, int, int]

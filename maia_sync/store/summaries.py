@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import and_, select
 
+from maia_sync.facet_settings import FACETS
 from maia_sync.store.copying import NULL, copy_lines, field
-from maia_sync.store.facets import FACETS, as_read
+from maia_sync.store.facets import as_read
 from maia_sync.store.reporting import labels_of, last_of_slot, read_zone, slot_of, text_of
 from maia_sync.store.schema import task_event
 from maia_sync.store.sums import Sums, by_group, by_slot, count_vanished, sum_up

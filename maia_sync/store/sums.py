@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from maia_sync.store.facets import FACETS
+from maia_sync.facet_settings import FACETS
 from maia_sync.store.reporting import slot_of
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ import msgspec
 import maia_sync.app
 import maia_sync.sync.page
 from maia_sync.app import open_app
+from maia_sync.facet_settings import FACETS
 from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
-from maia_sync.store.facets import FACETS
 from maia_sync.sync.handover import InlineHandover
 from tests.benchmarks.child import Job, ready, report
 
