@@ -255,13 +255,17 @@ def _paths(*, scaled: bool = False) -> Kind:
             try:
                 path = parse_path(text)
             except ValueError as error:
-                raise RefusedError(str(error).removeprefix("expected ")) from error
+                raise RefusedError(f"{str(error).removeprefix('expected ')} (not {_quoted(text)})") from error
             if path.factor is not None and not scaled:
-                raise RefusedError("paths without a factor, as this is no number")
+                raise RefusedError(f"paths without a factor, as this is no number (not {_quoted(text)})")
         return tuple(value)
 
     example = '["durationMs", "elapsedSeconds * 1000"]' if scaled else '["type", "event.kind"]'
     return Kind(f"a list of paths into data, such as {example}", check, _parse_list)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text if len(text) <= 60 else f"{text[:60]}...")
 
 
 def _spellings() -> Kind:

@@ -321,3 +321,13 @@ def test_a_path_that_is_none_is_one_clear_sentence(text: str) -> None:
     (problem,) = env_problems(FACETS__MODEL=text)
     assert problem.startswith("environment: MAIA_SYNC_FACETS__MODEL: expected ")
     assert problem.count("expected") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "wrong"), [("MODEL", "model, a..b", "a..b"), ("MODEL", "model * 2", "model * 2")]
+)
+def test_a_path_that_is_none_is_named(key: str, text: str, wrong: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_env(**{f"FACETS__{key}": text})
+    (told,) = caught.value.problems
+    assert f'(not "{wrong}")' in told
