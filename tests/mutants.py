@@ -217,10 +217,10 @@ MUTANTS = (
     ),
     Mutant(
         "sums",
-        "leaves a task's old facets where its last group goes on",
+        "leaves a task's last group out of a rebuild's sums",
         "analytics/rebuild.py",
-        "but=group_id if goes_on else None",
-        "but=group_id",
+        "but=last if goes_on else None",
+        "but=last",
         f"{REBUILD}::test_an_interrupted_rebuild_goes_on_where_it_stopped",
     ),
     Mutant(

@@ -54,27 +54,38 @@ class Rebuild:
     def rebuild(self, task_id: str) -> Iterator[RebuiltBatch]:
         """Go through one task's log; yields after each commit. Raises DatabaseError."""
         after: RowName | None = None
+        late: str | None = None
         while True:
             with self._database.transaction() as tx:
                 lock_task(tx, task_id)
                 rows = read_stale(tx, task_id, self._reader.version, after, self._batch)
                 if not rows:
+                    if late is not None:  # a walk has written the rest of it meanwhile
+                        sum_again(tx, task_id, [(late, None)])
                     return
                 after = rows[-1].name
-                changed = self._write(tx, task_id, rows)
+                changed, late = self._write(tx, task_id, rows, late)
             yield RebuiltBatch(task_id=task_id, events=len(rows), changed=changed)
 
-    def _write(self, tx: Transaction, task_id: str, rows: list[StaleRow]) -> int:
+    def _write(
+        self, tx: Transaction, task_id: str, rows: list[StaleRow], late: str | None
+    ) -> tuple[int, str | None]:
+        """Write a batch; return how many rows have other facets, and the group left to be summed up later.
+
+        A long group is summed up once, with its last batch, not with each.
+        """
         facets: list[tuple[RowName, FacetRow]] = [(row.name, self._reader.read(row.data)) for row in rows]
         replace_facets(tx, task_id, facets, self._reader.version)
-        moved = [
+        moved: list[tuple[str, str | None]] = [
             (row.name[0], row.occurred_at)
             for row, (_, now) in zip(rows, facets, strict=True)
             if row.facets is None or not count_alike(row.facets, now)
         ]
-        group_id = rows[-1].name[0]
+        # The first group may have begun before an interruption, with events that moved then.
+        moved += [(group_id, None) for group_id in (rows[0].name[0], late) if group_id is not None]
+        last = rows[-1].name[0]
         following = read_stale(tx, task_id, self._reader.version, rows[-1].name, 1)
-        # A long group is summed up once, with its last batch, which an interruption does not lose.
-        goes_on = bool(following) and following[0].name[0] == group_id
-        sum_again(tx, task_id, moved, but=group_id if goes_on else None)
-        return sum(row.facets != now for row, (_, now) in zip(rows, facets, strict=True))
+        goes_on = bool(following) and following[0].name[0] == last
+        sum_again(tx, task_id, moved, but=last if goes_on else None)
+        changed = sum(row.facets != now for row, (_, now) in zip(rows, facets, strict=True))
+        return changed, last if goes_on else None

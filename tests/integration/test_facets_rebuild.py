@@ -113,6 +113,32 @@ def test_an_interrupted_rebuild_goes_on_where_it_stopped(
     assert everything(stage) == halves
 
 
+@pytest.mark.parametrize("stops_after", [0, 1, 4, 7])
+def test_a_long_group_is_summed_up_again_whichever_of_its_events_have_changed(
+    stage_for: Callable[..., Stage], stops_after: int
+) -> None:
+    world = World()
+    stamps = [f"2026-02-01T{at // 6:02d}:{at % 6 * 10:02d}:00Z" for at in range(60)]
+    payloads = [{"n": at, **({"early": 1} if at < 10 else {})} for at in range(60)]
+    world.add(Log(task_uuid(3, 1))).extend(
+        [
+            json.dumps({"data": data, "groupId": "g", "timestamp": stamp}).encode()
+            for data, stamp in zip(payloads, stamps, strict=True)
+        ]
+    )
+    stage = stage_for(world)
+    stage.sync_well()
+    settings = FacetsSettings(input_tokens=("early",))
+    work = Rebuild(stage.app.database, FacetReader(settings), zone="UTC", batch=7)
+    for _ in zip(range(stops_after), work.rebuild(task_uuid(3, 1)), strict=False):
+        pass
+    rebuild(stage, settings)
+    with stage.app.database.transaction(write=False) as tx:
+        for table in ("task_turn", "task_activity"):
+            (tokens,) = tx.connection.execute(text(f"SELECT sum(input_tokens) FROM {table}")).one()
+            assert tokens == 10, table
+
+
 def test_events_of_a_version_that_knew_no_facets_are_read_and_summed_up(
     stage_for: Callable[..., Stage],
 ) -> None:
