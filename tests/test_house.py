@@ -34,6 +34,7 @@ FLOORS = (
     "sync",
     "archive",
     "analytics",
+    "report",
     "service",
     "web",
     "sandbox",

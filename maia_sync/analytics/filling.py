@@ -1,0 +1,71 @@
+"""What do the questions of page and report answer just now? Each is asked by itself, with a limit of time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from maia_sync.analytics.panels import Panel
+from maia_sync.errors import MaiaSyncError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from maia_sync.analytics.window import Window
+    from maia_sync.store.answer import Row, Value
+    from maia_sync.store.asking import ReadingDatabase
+
+
+class Filled(msgspec.Struct, frozen=True, kw_only=True):
+    """A panel with its answer; cells are as in store/answer.py."""
+
+    panel: Panel
+    values: "Mapping[str, Value]"
+    """What its statement was told."""
+    columns: tuple[str, ...]
+    rows: "tuple[Row, ...]"
+    asked_at: "datetime"
+    seconds: float
+    """How long the answer took."""
+    trouble: str | None = None
+    """Why there is no answer: a sentence."""
+    is_pending: bool = False
+    """The answer is being worked out; there are no rows yet."""
+
+    def column(self, name: str) -> int:
+        """Return where a column stands."""
+        return self.columns.index(name)
+
+
+def fill_panel(
+    database: "ReadingDatabase",
+    panel: Panel,
+    window: "Window",
+    *,
+    task_id: str | None = None,
+    limit: int | None = None,
+    timeout: float | None = None,
+) -> Filled:
+    """Ask a panel's question and return the panel with its answer, or with what went wrong."""
+    values: dict[str, Value] = {**window.values(), "task": task_id, "limit": limit or panel.limit}
+    begun, asked_at = database.clock.monotonic(), database.clock.now()
+    columns: tuple[str, ...] = ()
+    rows: tuple[Row, ...] = ()
+    trouble = None
+    try:
+        with database.ask(panel.statement, values, timeout=timeout) as answer:
+            columns = tuple(column.name for column in answer.columns)
+            rows = tuple(answer.rows)
+    except MaiaSyncError as error:
+        trouble = str(error)
+    return Filled(
+        panel=panel,
+        values=values,
+        columns=columns,
+        rows=rows,
+        asked_at=asked_at,
+        seconds=database.clock.monotonic() - begun,
+        trouble=trouble,
+    )

@@ -1,0 +1,1 @@
+"""What do answers look like? Charts, tables, documents; no HTTP."""

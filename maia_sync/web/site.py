@@ -1,0 +1,86 @@
+"""Of what is the site made? The database that it reads, its templates, and the pages beside each other."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import wraps
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from maia_sync.errors import MaiaSyncError, UsageError
+from maia_sync.report.templates import make_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from zoneinfo import ZoneInfo
+
+    from maia_sync.clock import Clock
+    from maia_sync.store.asking import ReadingDatabase
+
+PAGES = (("/", "Overview"), ("/tasks", "Tasks"), ("/tools", "Tools"), ("/errors", "Errors"), ("/sync", "Sync"))
+"""What the navigation leads to."""
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_STATIC = {"page.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
+
+
+class NotThere(Exception):  # noqa: N818 - an answer, not a fault
+    """There is no such page; the sentence says what is not there."""
+
+
+class Site:
+    """The pages over one database, which is only read."""
+
+    def __init__(self, *, database: ReadingDatabase, zone: ZoneInfo, clock: Clock) -> None:
+        self.database = database
+        self.zone = zone
+        self.clock = clock
+        self.environment = make_environment("maia_sync.web", filters={})
+
+    def routes(self) -> list[BaseRoute]:
+        """Return the paths of all pages."""
+        from maia_sync.web import pages, timeline  # noqa: PLC0415
+
+        static = Route("/static/{name}", _static, methods=["GET"])
+        return [*pages.routes(self), *timeline.routes(self), static]
+
+    def close(self) -> None:
+        """Let go of the database; what is being asked ends."""
+        self.database.close()
+
+    async def render(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
+        """Return a page; rendering happens in a thread."""
+        given = {"path": request.url.path, "pages": PAGES, "now": self.clock.now(), "zone": self.zone}
+        text = await asyncio.to_thread(self.environment.get_template(template).render, **given | context)
+        return HTMLResponse(text, status, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+
+    def answering(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Any]:
+        """Wrap an endpoint, so that what goes wrong is answered by a page with one sentence."""
+
+        @wraps(endpoint)
+        async def answered(request: Request) -> Response:
+            try:
+                return await endpoint(request)
+            except NotThere as error:
+                status, sentence = 404, str(error)
+            except UsageError as error:
+                status, sentence = 400, str(error)
+            except MaiaSyncError as error:
+                status, sentence = 503, str(error)
+            return await self.render(request, "trouble.html", status=status, sentence=sentence)
+
+        return answered
+
+
+async def _static(request: Request) -> Response:
+    name = request.path_params["name"]
+    if name not in _STATIC:
+        return Response("There is no such file.\n", 404, media_type="text/plain")
+    body = resources.files("maia_sync.web").joinpath("static", name).read_bytes()
+    return Response(body, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})
