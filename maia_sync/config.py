@@ -29,6 +29,7 @@ from maia_sync.settings import (
     CredentialKind,
     DatabaseSettings,
     LogSettings,
+    ReportSettings,
     ScheduleSettings,
     Secret,
     Settings,
@@ -48,6 +49,7 @@ __all__ = [
     "DatabaseSettings",
     "FacetsSettings",
     "LogSettings",
+    "ReportSettings",
     "ScheduleSettings",
     "Secret",
     "Settings",
@@ -191,6 +193,7 @@ def _check_keys(given: dict[Key, _Given], problems: list[str]) -> tuple[Settings
         schedule=ScheduleSettings(**good["schedule"]),
         facets=FacetsSettings(**good["facets"]),
         archive=ArchiveSettings(**good["archive"]),
+        report=ReportSettings(**good["report"]),
         web=WebSettings(**good["web"]),
         log=LogSettings(**good["log"]),
     )
@@ -264,6 +267,12 @@ def _ordered_intervals(settings: Settings, given: dict[Key, _Given]) -> _Found:
         yield ("schedule", name), sentence
 
 
+def _whole_report(settings: Settings, given: dict[Key, _Given]) -> _Found:
+    for name, other in (("schedule", "file"), ("file", "schedule")):
+        if ("report", name) in given and getattr(settings.report, other) is None:
+            yield ("report", name), f"expected report.{other} beside it"
+
+
 def _guarded_web(settings: Settings, _: dict[Key, _Given]) -> _Found:
     if settings.web.token_file is None and not is_loopback(settings.web.host):
         yield (
@@ -283,6 +292,7 @@ _RULES: Final[list[tuple[set[Key], Callable[[Settings, dict[Key, _Given]], _Foun
     ({("auth", name) for name in _CREDENTIALS}, _one_credential),
     ({("database", "url"), ("database", "password_file")}, _one_password),
     ({("schedule", "min_interval"), ("schedule", "max_interval")}, _ordered_intervals),
+    ({("report", "schedule"), ("report", "file")}, _whole_report),
     ({("web", "bind"), ("web", "token_file")}, _guarded_web),
 ]
 

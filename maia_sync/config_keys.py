@@ -41,6 +41,8 @@ _CRON_FIELDS: Final[list[tuple[int, int, tuple[str, ...]]]] = [
     (1, 12, _MONTHS),
     (0, 7, _WEEKDAYS),
 ]
+_REPORT_ENDINGS = (".html", ".htm", ".md", ".csv", ".json")
+_NO_DATE = re.compile(r"(?<!%)(?:%%)*%(?![YmdHM%])")
 _BIND = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -221,6 +223,13 @@ def _path(value: object) -> Path:
         os.fsencode(path)
     except (RuntimeError, ValueError):
         raise RefusedError from None
+    return path
+
+
+def _report_file(value: object) -> Path:
+    path = _path(value)
+    if path.suffix.lower() not in _REPORT_ENDINGS or _NO_DATE.search(str(path)):
+        raise RefusedError
     return path
 
 
@@ -462,6 +471,15 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "time_zone": Kind('a time zone, such as "UTC" or "Europe/Berlin"', _time_zone),
     },
     "archive": {},
+    "report": {
+        "schedule": _rhythm(),
+        "file": Kind(
+            "the path of a file that ends with .html, .md, .csv or .json; in it %Y, %m, %d, %H, %M are parts "
+            "of the date and time, and %% is a %",
+            _report_file,
+        ),
+        "since": _duration(),
+    },
     "web": {
         "bind": Kind('an address and a port, such as "127.0.0.1:8321" or "[::1]:8321"', _bind),
         "token_file": _PATH,

@@ -12,14 +12,15 @@ import os
 import signal
 import sys
 import threading
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, contextmanager
 from functools import partial
 from random import Random
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import msgspec
 
-from maia_sync.app import open_app
+from maia_sync.app import interruption, open_app
 from maia_sync.clock import SystemClock
 from maia_sync.config import read_environment
 from maia_sync.errors import Bug, MaiaSyncError, OperatorMustAct
@@ -32,12 +33,14 @@ from maia_sync.service.logs import RunLog, set_up_logging
 from maia_sync.service.metrics import Metrics
 from maia_sync.service.notify import notifier_from
 from maia_sync.service.ping import Pinger
+from maia_sync.service.scheduled_report import ScheduledReport
 from maia_sync.settings import Cron, read_secret_file
+from maia_sync.store.asking import ReadingDatabase
 from maia_sync.store.gauges import read_gauges
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.ticks import unless_stopped
 from maia_sync.version import __version__
-from maia_sync.web.application import make_web
+from maia_sync.web.application import Pages, make_web
 from maia_sync.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -48,13 +51,80 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
     from maia_sync.model import Observer
     from maia_sync.service.logs import Log
-    from maia_sync.settings import Settings, WebSettings
+    from maia_sync.settings import Settings
     from maia_sync.store.gauges import Gauges
+    from maia_sync.web.site import Site
 
 _LAST_RESORT_SECONDS = 9.0
 """A stop takes no longer than ten seconds: what still hangs then is cut off. It costs nothing stored."""
+_LAST_RESORT_OF_PAGES = 2.0
 _SAME_SIGNAL_SECONDS = 1.0
+_BETWEEN_BEATS = 10.0
 _EXIT_OF_SIGNAL = 128
+
+
+@asynccontextmanager
+async def _web(
+    settings: Settings, health: Health, clock: Clock, *, metrics: Metrics | None = None
+) -> AsyncIterator[str]:
+    """Serve pages, health, and metrics if there are any, as long as the block lasts; yields the address."""
+    token = None
+    if settings.web.token_file is not None:
+        token = read_secret_file(settings.web.token_file, key="web.token_file")
+    with closing(Pages(partial(_make_site, settings, clock), token=token)) as pages:
+        web = make_web(health=health, token=token, metrics=metrics, pages=pages, clock=clock)
+        async with WebServer(web, settings.web.host, settings.web.port) as server:
+            yield server.url
+
+
+def _make_site(settings: Settings, clock: Clock) -> Site:
+    from maia_sync.web.site import Site  # noqa: PLC0415 - its libraries are loaded once a page is asked for
+
+    database = ReadingDatabase(url=settings.database.resolve_url(), clock=clock)
+    return Site(database=database, zone=ZoneInfo(settings.facets.time_zone), clock=clock)
+
+
+def serve_pages(
+    settings: Settings,
+    *,
+    announce: Callable[[str], None],
+    clock: Clock | None = None,
+    stream: TextIO | None = None,
+) -> int:
+    """Serve the pages and nothing else until SIGINT or SIGTERM; return the exit code.
+
+    `announce` is told the address and the database's place. Raises ConfigError and DatabaseError if it
+    cannot begin; a database that goes away later is waited for.
+    """
+    clock = clock or SystemClock()
+    with closing(ReadingDatabase(url=settings.database.resolve_url(), clock=clock)) as database:
+        database.require_migrated()
+        set_up_logging(settings.log, stream=stream or sys.stderr, clock=clock)
+        with ExitStack() as stack:
+            return asyncio.run(_serve(settings, database, announce, stack))
+
+
+async def _serve(
+    settings: Settings, database: ReadingDatabase, announce: Callable[[str], None], until_ended: ExitStack
+) -> int:
+    health = Health(clock=database.clock, check_database=database.require_migrated)
+    with interruption() as stop:
+        async with _web(settings, health, database.clock) as url:
+            health.mark_started()
+            announce(f"{database.place} is shown at {url}")
+            while not stop.done():
+                health.beat()
+                await asyncio.wait({stop}, timeout=_BETWEEN_BEATS)
+            until_ended.callback(_end_soon(stop.result(), _LAST_RESORT_OF_PAGES).cancel)
+        return _EXIT_OF_SIGNAL + stop.result()
+
+
+def _end_soon(number: int, seconds: float) -> threading.Timer:
+    """Cut off what still hangs then, as if by the signal."""
+    last_resort = threading.Timer(seconds, os._exit, [_EXIT_OF_SIGNAL + number])
+    last_resort.daemon = True
+    last_resort.start()
+    return last_resort
 
 
 class Service:
@@ -114,7 +184,8 @@ class Service:
             app = self._app = stack.enter_context(open_app(settings, clock=self._clock))
             app.database.require_migrated()
             health = Health(clock=self._clock, check_database=app.database.require_migrated)
-            url = await stack.enter_async_context(self._web(settings.web, health))
+            web = _web(settings, health, self._clock, metrics=self._metrics)
+            url = await stack.enter_async_context(web)
             duties = await self._open_duties(stack, app, log, health, stop)
             daemon = Daemon(
                 schedule=settings.schedule,
@@ -123,22 +194,13 @@ class Service:
                 clock=self._clock,
                 random=Random(),  # noqa: S311 - phases of jobs
                 stop=stop,
+                report=settings.report.schedule,
             )
             health.mark_started()
             self._tell_begun(log, app, url, begun=begun)
             await daemon.run()
             health.mark_stopping()
             log.info("stopping", message=f"Told to end by {signal.Signals(stop.result()).name}")
-
-    @asynccontextmanager
-    async def _web(self, settings: WebSettings, health: Health) -> AsyncIterator[str]:
-        """Serve metrics and health as long as the block lasts; yields the address."""
-        token = None
-        if settings.token_file is not None:
-            token = read_secret_file(settings.token_file, key="web.token_file")
-        web = make_web(metrics=self._metrics, health=health, token=token)
-        async with WebServer(web, settings.host, settings.port) as server:
-            yield server.url
 
     async def _open_duties(
         self, stack: AsyncExitStack, app: App, log: Log, health: Health, stop: asyncio.Future[int]
@@ -163,6 +225,7 @@ class Service:
             pinger=pinger,
             unless_stopped=partial(unless_stopped, stop=stop),
             clock=self._clock,
+            report=ScheduledReport(settings, clock=self._clock) if settings.report.file else None,
         )
 
     def _read_gauges(self) -> Gauges:
@@ -180,7 +243,7 @@ class Service:
         place = app.database.place
         log.info(
             "started" if begun else "reloaded",
-            message=f"maia-sync {__version__} keeps {place} up to date; metrics and health at {url}",
+            message=f"maia-sync {__version__} keeps {place} up to date; pages, metrics and health at {url}",
             worker=app.worker,
         )
         schedule = app.settings.schedule
@@ -222,9 +285,7 @@ class Service:
             return
         self._told_to_end_at = now
         self._notifier.stopping()
-        last_resort = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [_EXIT_OF_SIGNAL + number])
-        last_resort.daemon = True
-        last_resort.start()
+        _end_soon(number, _LAST_RESORT_SECONDS)
         self._end_life(number)
 
     def _begin_to_reload(self) -> None:

@@ -248,6 +248,15 @@ class ArchiveSettings(_Section, frozen=True, kw_only=True):
     """Where the audit archive is written; no keys yet."""
 
 
+class ReportSettings(_Section, frozen=True, kw_only=True):
+    """When the daemon writes a report, and where to."""
+
+    schedule: Rhythm | None = None
+    file: Path | None = None
+    """Its name's ending is the format, and `%Y` and the like in it stand for parts of the date."""
+    since: float = 604_800.0
+
+
 class WebSettings(_Section, frozen=True, kw_only=True):
     """Where metrics, health and the pages are served."""
 
@@ -281,6 +290,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     schedule: ScheduleSettings = ScheduleSettings()
     facets: FacetsSettings = FacetsSettings()
     archive: ArchiveSettings = ArchiveSettings()
+    report: ReportSettings = ReportSettings()
     web: WebSettings = WebSettings()
     log: LogSettings = LogSettings()
 

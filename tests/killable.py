@@ -122,11 +122,17 @@ def _die() -> None:
 
 
 def _forge() -> None:
-    import psycopg  # noqa: F401 - so that no child has to import it
+    # So that no child has to import them, which would be half of a short one's work.
+    import sqlite3  # noqa: F401
+
+    import anyio._backends._asyncio  # noqa: F401
+    import httpcore._backends.anyio  # noqa: F401
+    import psycopg  # noqa: F401
     import sqlalchemy.dialects.postgresql.psycopg
     import sqlalchemy.dialects.sqlite.pysqlite  # noqa: F401
 
-    import maia_sync.app  # noqa: F401
+    import maia_sync.app
+    import maia_sync.config  # noqa: F401
 
     for line in sys.stdin:
         order = json.loads(line)

@@ -39,10 +39,16 @@ def test_the_wheel_holds_everything_that_runs_without_a_checkout(wheel: zipfile.
     names = set(wheel.namelist())
     expected = {"maia_sync/py.typed", "maia_sync/config.example.toml", "maia_sync/migrations/env.py"}
     for folder, inside in ((ROOT / "maia_sync", "maia_sync"), (ROOT / "migrations", "maia_sync/migrations")):
-        expected |= {f"{inside}/{path.relative_to(folder).as_posix()}" for path in folder.rglob("*.py")}
+        expected |= {f"{inside}/{path.relative_to(folder).as_posix()}" for path in _shipped(folder)}
     assert expected <= names, sorted(expected - names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
     assert any(name.startswith("maia_sync/migrations/versions/0001_") for name in names)
+
+
+def _shipped(folder: Path) -> list[Path]:
+    """Return modules, and what they read: statements, templates, styles, scripts, pictures."""
+    kinds = ("py", "sql", "html", "css", "js", "svg")
+    return [path for kind in kinds for path in folder.rglob(f"*.{kind}")]
 
 
 def test_the_wheel_holds_nothing_else(wheel: zipfile.ZipFile) -> None:

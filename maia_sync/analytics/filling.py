@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from maia_sync.analytics.panels import Panel
 from maia_sync.errors import MaiaSyncError
+from maia_sync.store.answer import Row, Value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from maia_sync.analytics.window import Window
-    from maia_sync.store.answer import Row, Value
     from maia_sync.store.asking import ReadingDatabase
 
 
@@ -22,11 +21,11 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     """A panel with its answer; cells are as in store/answer.py."""
 
     panel: Panel
-    values: "Mapping[str, Value]"
+    values: Mapping[str, Value]
     """What its statement was told."""
     columns: tuple[str, ...]
-    rows: "tuple[Row, ...]"
-    asked_at: "datetime"
+    rows: tuple[Row, ...]
+    asked_at: datetime
     seconds: float
     """How long the answer took."""
     trouble: str | None = None
@@ -38,18 +37,31 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
         """Return where a column stands."""
         return self.columns.index(name)
 
+    @property
+    def sql(self) -> str:
+        """What was asked, complete: to be pasted into `maia-sync query`, sqlite3 or psql."""
+        return f"{self.panel.statement.spelt_out(self.values)};"
+
+
+def values_of(
+    panel: Panel, window: Window, *, task_id: str | None = None, limit: int | None = None
+) -> Mapping[str, Value]:
+    """Return what a panel's statement is told, in the order of their names: nothing that it does not name."""
+    told: Mapping[str, Value] = {**window.values(), "task": task_id, "limit": limit or panel.limit}
+    return {name: told[name] for name in sorted(panel.statement.parameters)}
+
 
 def fill_panel(
-    database: "ReadingDatabase",
+    database: ReadingDatabase,
     panel: Panel,
-    window: "Window",
+    window: Window,
     *,
     task_id: str | None = None,
     limit: int | None = None,
     timeout: float | None = None,
 ) -> Filled:
     """Ask a panel's question and return the panel with its answer, or with what went wrong."""
-    values: dict[str, Value] = {**window.values(), "task": task_id, "limit": limit or panel.limit}
+    values = values_of(panel, window, task_id=task_id, limit=limit)
     begun, asked_at = database.clock.monotonic(), database.clock.now()
     columns: tuple[str, ...] = ()
     rows: tuple[Row, ...] = ()
@@ -59,7 +71,7 @@ def fill_panel(
             columns = tuple(column.name for column in answer.columns)
             rows = tuple(answer.rows)
     except MaiaSyncError as error:
-        trouble = str(error)
+        columns, rows, trouble = (), (), str(error)
     return Filled(
         panel=panel,
         values=values,

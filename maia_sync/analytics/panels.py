@@ -20,9 +20,9 @@ Role: TypeAlias = Literal["plain", "good", "bad", "user", "agent", "tool", "othe
 """What a series means; its colour, in charts and legends alike."""
 
 _PANEL: Final = re.compile(
-    r"^-- panel: (?P<name>\S+)\n(?P<comment>(?:--[^\n]*\n)+)(?P<sql>.+?;)$", re.MULTILINE | re.DOTALL
+    r"^-- panel: (?P<name>\S+)\n(?P<comment>(?:--[^\n]*\n)+)(?P<sql>(?!\s*--)[^;]+;)?", re.MULTILINE
 )
-_FIELD: Final = re.compile(r"^-- (?P<key>title|chart|limit|empty): (?P<value>.+)\n", re.MULTILINE)
+_FIELD: Final = re.compile(r"^-- (?P<key>title|chart|limit|empty|asks): (?P<value>.+)\n", re.MULTILINE)
 _SERIES: Final = re.compile(r"(?P<column>\w+)(?: as (?P<role>\w+))?")
 
 
@@ -64,12 +64,17 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
 def read_panels() -> Mapping[str, Panel]:
     """Return the shipped panels by name, in the order of their file."""
     text = resources.files(__package__).joinpath("panels.sql").read_text(encoding="utf-8")
-    found = (_from(match["name"], match["comment"], match["sql"]) for match in _PANEL.finditer(text))
-    return {panel.name: panel for panel in found}
+    panels: dict[str, Panel] = {}
+    for match in _PANEL.finditer(text):
+        panels[match["name"]] = _from(match["name"], match["comment"], match["sql"], panels)
+    return panels
 
 
-def _from(name: str, comment: str, sql: str) -> Panel:
+def _from(name: str, comment: str, sql: str | None, earlier: Mapping[str, Panel]) -> Panel:
+    """Return a panel; one that `asks` what an earlier one asks only draws its answer otherwise."""
     fields = {match["key"]: match["value"].strip() for match in _FIELD.finditer(comment)}
+    if (sql is None) == ("asks" not in fields):
+        raise Bug(f"panels.sql: {name} has no SQL, or has it twice")
     lines = (line.removeprefix("--").strip() for line in _FIELD.sub("", comment).splitlines())
     chart = fields.get("chart")
     return Panel(
@@ -79,12 +84,12 @@ def _from(name: str, comment: str, sql: str) -> Panel:
         empty=fields["empty"],
         chart=None if chart is None else _chart(chart),
         limit=int(fields["limit"]) if "limit" in fields else None,
-        statement=read_statement(sql),
+        statement=read_statement(sql) if sql else earlier[fields["asks"]].statement,
     )
 
 
 def _chart(text: str) -> Chart:
-    """Read `days day: tool_calls as tool, tool_errors as bad`: the kind, the column along which, the series."""
+    """Read `days day: tool_calls as tool, failed as bad`: the kind, the column along which, the series."""
     kind, _, rest = text.partition(" ")
     along, _, told = rest.partition(":")
     if kind not in get_args(ChartKind):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from maia_sync.analytics.gist import decode, words_of
 from maia_sync.cli.escaping import one_line
 
 if TYPE_CHECKING:
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 
 _GROUP_SHORT = 8
 _TYPE_WIDTH = 14
+_LONGEST_EXCERPT = 1000
 _LONGEST_DECODED = 1_000_000
 """Characters of a payload that are decoded for its excerpt; a longer one is shown raw, from its beginning."""
-_TEXTS = ("text", "message", "content", "title", "summary", "toolName", "status", "error", "result")
 
 
 class _Gist(NamedTuple):
@@ -49,27 +50,12 @@ def _gist(data: str | None) -> _Gist:
     """Guess what a payload is and what it says; any JSON value is possible."""
     if data is None:
         return _Gist("-", "(no data)")
-    if len(data) > _LONGEST_DECODED:
-        return _Gist("-", data[:1000])
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return _Gist("-", data[:1000])
+    value = decode(data, _LONGEST_DECODED)
     if not isinstance(value, dict):
-        return _Gist("-", data[:1000])
+        return _Gist("-", data[:_LONGEST_EXCERPT])
     kind = value.get("type")
-    return _Gist(kind if isinstance(kind, str) else "-", _excerpt(value, data))
-
-
-def _excerpt(value: dict[str, Any], data: str) -> str:
-    found = []
-    for name in _TEXTS:
-        part = value.get(name)
-        if isinstance(part, dict):
-            part = part.get("message")
-        if isinstance(part, str) and part:
-            found.append(part[:1000])
-    return ": ".join(found) if found else data[:1000]
+    words = [part[:_LONGEST_EXCERPT] for part in words_of(value)]
+    return _Gist(kind if isinstance(kind, str) else "-", ": ".join(words) or data[:_LONGEST_EXCERPT])
 
 
 def json_object(row: LogRow) -> str:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import secrets
-import shutil
 import sys
 from contextlib import contextmanager
 from json.encoder import encode_basestring
@@ -12,36 +9,20 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Literal, TypeAlias
 
 from maia_sync.cli.screen import write_text
-from maia_sync.cli.task_ids import shown
-from maia_sync.errors import MaiaSyncError, UsageError
+from maia_sync.report.cells import csv_line, json_cell
+from maia_sync.report.whole_file import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from maia_sync.store.answer import Answer, Cell, Column
+    from maia_sync.store.answer import Answer, Column
 
 Format: TypeAlias = Literal["table", "csv", "json", "parquet"]
 FORMATS: Final[tuple[Format, ...]] = ("table", "csv", "json", "parquet")
 
 _PIECE: Final = 1 << 16
-_NEED_QUOTES: Final = ('"', ",", "\n", "\r")
 
 Write: TypeAlias = "Callable[[str], None]"
-
-
-def spelt(cell: Cell) -> str:
-    """Return a cell as text: NULL as nothing, bytes as hexadecimal digits."""
-    if isinstance(cell, str):
-        return cell
-    if cell is None:
-        return ""
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    if isinstance(cell, bytes):
-        return cell.hex()
-    if isinstance(cell, float) and not math.isfinite(cell):
-        return "NaN" if math.isnan(cell) else "Infinity" if cell > 0 else "-Infinity"
-    return repr(cell)
 
 
 def unique_names(columns: Sequence[Column]) -> list[str]:
@@ -65,19 +46,9 @@ def unique_names(columns: Sequence[Column]) -> list[str]:
 def print_csv(answer: Answer, write: Write) -> None:
     """Print the format of RFC 4180 with plain newlines; NULL is nothing, an empty text is ""."""
     with _pieces(write) as put:
-        put(_csv_line([column.name for column in answer.columns]))
+        put(csv_line([column.name for column in answer.columns]))
         for row in answer.rows:
-            put(_csv_line(row))
-
-
-def _csv_line(row: Sequence[Cell]) -> str:
-    # A line without anything on it would be none for most readers.
-    return (",".join("" if cell is None else _quoted(spelt(cell)) for cell in row) or '""') + "\n"
-
-
-def _quoted(text: str) -> str:
-    is_plain = text.strip() == text and text and not any(sign in text for sign in _NEED_QUOTES)
-    return text if is_plain else '"' + text.replace('"', '""') + '"'
+            put(csv_line(row))
 
 
 def print_json_rows(answer: Answer, write: Write) -> None:
@@ -86,18 +57,10 @@ def print_json_rows(answer: Answer, write: Write) -> None:
     between = "[\n"
     with _pieces(write) as put:
         for row in answer.rows:
-            members = (name + _json(cell) for name, cell in zip(names, row, strict=True))
+            members = (name + json_cell(cell) for name, cell in zip(names, row, strict=True))
             put(f"{between}{{{', '.join(members)}}}")
             between = ",\n"
         put("[]\n" if between == "[\n" else "\n]\n")
-
-
-def _json(cell: Cell) -> str:
-    if isinstance(cell, str):
-        return encode_basestring(cell)
-    if cell is None or (isinstance(cell, float) and not math.isfinite(cell)):
-        return "null"
-    return f'"{cell.hex()}"' if isinstance(cell, bytes) else spelt(cell)
 
 
 @contextmanager
@@ -133,34 +96,8 @@ def destination(output: str | None) -> Iterator[IO[bytes]]:
         sys.stdout.flush()
         yield sys.stdout.buffer
         return
-    try:
-        target = Path(output).resolve()
-        is_replaced = target.is_file() or not target.exists()  # a pipe or a device cannot be
-        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part") if is_replaced else target
-        file = beside.open("xb" if is_replaced else "wb")
-    except (OSError, ValueError, RuntimeError) as error:
-        raise _unwritable(output, error, UsageError) from error
-    try:
-        with file:
-            yield file
-        if is_replaced:
-            _replace(target, beside)
-    except OSError as error:
-        raise _unwritable(output, error, MaiaSyncError) from error
-    finally:
-        if is_replaced:
-            beside.unlink(missing_ok=True)
-
-
-def _replace(target: Path, by: Path) -> None:
-    if target.exists():
-        shutil.copymode(target, by)
-    by.replace(target)
-
-
-def _unwritable(output: str, error: Exception, kind: type[MaiaSyncError]) -> MaiaSyncError:
-    reason = getattr(error, "strerror", None) or type(error).__name__
-    return kind(f"--output: cannot write {shown(output)}: {reason}")
+    with whole_file(output, told_by="--output") as file:
+        yield file
 
 
 def writer(output: str | None, sink: IO[bytes]) -> Write:

@@ -11,8 +11,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from maia_sync.cli.escaping import one_line
-from maia_sync.cli.query_output import spelt
 from maia_sync.cli.screen import note
+from maia_sync.report.cells import spelt
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

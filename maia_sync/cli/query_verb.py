@@ -1,11 +1,8 @@
 """What does the copy say? query: SQL of one's own, or a query that has a name; the database is only read."""
 
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import timedelta
 from itertools import islice
 from pathlib import Path
@@ -15,11 +12,12 @@ from zoneinfo import ZoneInfo
 import typer
 
 from maia_sync.cli.durations import parse_duration
+from maia_sync.cli.interruption import interruptible
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.query_output import FORMATS, Format
 from maia_sync.cli.screen import print_json, say, write_text
 from maia_sync.cli.task_ids import parse_task_id, shown
-from maia_sync.errors import MaiaSyncError, UsageError
+from maia_sync.errors import UsageError
 
 if TYPE_CHECKING:
     from maia_sync.analytics.named import NamedQuery
@@ -80,7 +78,7 @@ def query(
     asked = _Asked(question, told)
     chosen = _format(form, output, as_json=as_json)
     seconds = None if timeout is None else parse_duration(timeout, option="--timeout")
-    with invocation_of(context).app(migrated=False) as app, _interruptible():
+    with invocation_of(context).app(migrated=False) as app, interruptible():
         _run(app, asked, chosen, output, seconds)
 
 
@@ -200,46 +198,15 @@ def _print(answer: "Answer", chosen: Format, output: str | None, sink: Any, limi
         answer = Answer(columns=answer.columns, rows=islice(answer.rows, limit))
     if chosen == "parquet":
         from maia_sync.analytics.parquet import write_parquet
+        from maia_sync.report.cells import spelt
 
         names = query_output.unique_names(answer.columns)
         folder = query_output.folder_of(output)
-        write_parquet(answer, names, sink, spell=query_output.spelt, folder=folder)
+        write_parquet(answer, names, sink, spell=spelt, folder=folder)
     elif chosen == "csv":
         query_output.print_csv(answer, write)
     else:
         query_output.print_json_rows(answer, write)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM end a query as Ctrl-C does, so that nothing is left behind; each with its exit code.
-
-    A signal that comes while SQLite calls us back is swallowed by it, and ends the query as if by an error.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-
-    def interrupt(number: int, _: object) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    numbers = [
-        number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN
-    ]
-    previous = {number: signal.signal(number, interrupt) for number in numbers}
-    try:
-        yield
-    except (KeyboardInterrupt, MaiaSyncError):
-        if came:
-            from maia_sync.cli.failure import exit_code_of_signal
-
-            raise typer.Exit(exit_code_of_signal(came[0])) from None
-        raise
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 # ------------------------------------------------------------------ what has a name

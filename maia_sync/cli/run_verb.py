@@ -13,8 +13,8 @@ def register(cli: typer.Typer) -> None:
 def run(context: typer.Context) -> int:
     """Keep the copy up to date as a service, until told to stop.
 
-    Polls each task when it is due, reconciles, finds tasks, serves metrics and health. SIGTERM and Ctrl-C
-    end it within ten seconds, SIGHUP reads the configuration again.
+    Polls each task when it is due, reconciles, finds tasks; serves pages, metrics and health on web.bind.
+    SIGTERM and Ctrl-C end it within ten seconds, SIGHUP reads the configuration again.
     """
     from maia_sync.serving import Service
 

@@ -39,10 +39,13 @@ if TYPE_CHECKING:
 # It warns of missed and failed jobs itself: the overseer has heard of them already.
 logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
-JobName: TypeAlias = Literal["poll", "reconcile", "tasks_file", "discovery", "housekeeping", "pulse"]
+JobName: TypeAlias = Literal[
+    "poll", "reconcile", "tasks_file", "discovery", "report", "housekeeping", "pulse"
+]
 JobTrouble: TypeAlias = Literal["missed", "failed"]
 
 _LOOK_FOR_RECONCILES = 60.0
+_LOOK_FOR_REPORT = 60.0
 _WATCH_FILE = 5.0
 _HOUSEKEEPING = 600.0
 _PULSE = 5.0
@@ -71,6 +74,10 @@ class Work(Protocol):
 
     async def run_discovery(self) -> bool:
         """Run the discovery command and take over what it lists; tell whether there are tasks to poll."""
+        ...
+
+    async def write_report(self, due_at: datetime | None = None) -> None:
+        """Write the report if none has been written since then, or for as long as its schedule says."""
         ...
 
     async def keep_house(self) -> None:
@@ -102,8 +109,10 @@ class Daemon:
         clock: Clock,
         random: Random,
         stop: asyncio.Future[int],
+        report: Rhythm | None = None,
     ) -> None:
         self._schedule = schedule
+        self._report_rhythm = report
         self._work = work
         self._overseer = overseer
         self._clock = clock
@@ -156,6 +165,8 @@ class Daemon:
             jobs["discovery"] = (schedule.discovery, partial(self._discover, work.run_discovery))
         jobs["poll"] = (schedule.poll, work.poll)
         jobs["reconcile"] = (_LOOK_FOR_RECONCILES, self._reconcile)
+        if self._report_rhythm is not None:
+            jobs["report"] = (_LOOK_FOR_REPORT, self._report)
         jobs["housekeeping"] = (_HOUSEKEEPING, work.keep_house)
         jobs["pulse"] = (_PULSE, self._beat)
         return jobs
@@ -177,12 +188,22 @@ class Daemon:
 
         So it does not matter when the look comes, nor how long all of it takes.
         """
-        due_at = None
-        if isinstance(self._schedule.reconcile, Cron):
-            due_at = latest_fire_time(self._schedule.reconcile, self._clock.now())
-            if due_at is None:
-                return
-        await self._work.reconcile(due_at)
+        is_due, due_at = self._latest(self._schedule.reconcile)
+        if is_due:
+            await self._work.reconcile(due_at)
+
+    async def _report(self) -> None:
+        """Write the report if it is due, likewise."""
+        is_due, due_at = self._latest(self._report_rhythm)
+        if is_due:
+            await self._work.write_report(due_at)
+
+    def _latest(self, rhythm: Rhythm | None) -> tuple[bool, datetime | None]:
+        """Return whether anything can be due by now, and by cron since when."""
+        if not isinstance(rhythm, Cron):
+            return rhythm is not None, None
+        due_at = latest_fire_time(rhythm, self._clock.now())
+        return due_at is not None, due_at
 
     async def _beat(self) -> None:
         self._work.beat()

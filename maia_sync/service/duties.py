@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maia_sync.service.metrics import Metrics
     from maia_sync.service.notify import Notifier
     from maia_sync.service.ping import Pinger
+    from maia_sync.service.scheduled_report import ScheduledReport
 
 _PING_PAUSE = 60.0
 """Seconds between two pings at least: whoever takes them may refuse more."""
@@ -52,7 +53,9 @@ class Duties:
         pinger: Pinger | None,
         unless_stopped: Callable[[Awaitable[object]], Awaitable[object]],
         clock: Clock,
+        report: ScheduledReport | None = None,
     ) -> None:
+        self._report = report
         self._turns = turns
         self._discovery = discovery
         self._log = log
@@ -87,6 +90,24 @@ class Duties:
             return self._note_discovery(await self._discovery.run_command())
 
         return bool(await self._unless_stopped(discover()))
+
+    async def write_report(self, due_at: datetime | None = None) -> None:
+        """Write the report if none has been written since then, or for as long as its schedule says."""
+        if self._report is not None:
+            await self._unless_stopped(self._write(self._report, due_at))
+
+    async def _write(self, report: ScheduledReport, due_at: datetime | None) -> None:
+        written = await report.write_if_due(due_at)
+        if written is None:
+            return
+        for trouble in written.troubles:
+            self._log.warning("report_incomplete", message=trouble)
+        self._log.info(
+            "report_written",
+            message=f"Wrote {written.path}: {written.panels} panels, {written.size:,} bytes",
+            seconds=round(written.seconds, 3),
+            bytes=written.size,
+        )
 
     async def keep_house(self) -> None:
         """Close lost runs."""

@@ -19,6 +19,7 @@ however many run at once. The events:
     tick_failed, job_missed, job_failed, database_lost, database_back,  what goes wrong around it
     discovery_failed, ping_failed, runs_lost
     tasks_discovered                                                    what a source has brought
+    report_written, report_incomplete (a panel has no answer)           the report of the schedule
     library                                                             a warning of a library, with `logger`
 
 Error texts come partly from elsewhere: characters that a terminal would obey are shown as `\uXXXX`, and

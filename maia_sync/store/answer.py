@@ -6,7 +6,7 @@ A cell looks the same from both databases: a moment is the text `YYYY-MM-DD HH:M
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 import msgspec
@@ -45,10 +45,16 @@ class Limit(msgspec.Struct, frozen=True):
     clock: Clock
     seconds: float | None
     until: float | None
+    is_closed: Callable[[], bool] = lambda: False
+    """Whether nobody waits for the answer any more."""
 
     def is_over(self) -> bool:
         """Tell whether the time has gone by."""
         return self.until is not None and self.clock.monotonic() >= self.until
+
+    def ends(self) -> bool:
+        """Tell whether the query is to be ended."""
+        return self.is_closed() or self.is_over()
 
 
 class Question(Protocol):
@@ -59,6 +65,9 @@ class Question(Protocol):
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
+
+    def end(self) -> None:
+        """Let another thread end it: who reads its rows gets an error soon."""
 
     def close(self) -> None:
         """Let go of what has not been read."""

@@ -51,9 +51,9 @@ _MOST_DIGITS: Final = 4000
 """Python makes no integers of more than 4,300 digits; what is longer stays text."""
 
 
-def reading_engine(url: str, *, busy_timeout: float) -> Engine:
+def reading_engine(url: str, *, connections: int, busy_timeout: float) -> Engine:
     """Return an engine whose transactions only read, all of them from one snapshot."""
-    engine = make_engine(url, synchronous="normal", connections=1, busy_timeout=busy_timeout)
+    engine = make_engine(url, synchronous="normal", connections=connections, busy_timeout=busy_timeout)
     event.listen(engine, "begin", _begin_reading)
     return engine
 
@@ -109,6 +109,10 @@ class PostgresqlQuestion:
         if self._limit.until is not None:
             left = max(math.ceil((self._limit.until - self._limit.clock.monotonic()) * 1000), 1)
             self._driver.execute(f"SET LOCAL statement_timeout = {left}")
+
+    def end(self) -> None:
+        """Let another thread have the server end what it is doing."""
+        self._driver.cancel()
 
     def close(self) -> None:
         """Let go of what has not been read."""

@@ -44,14 +44,18 @@ _BARE_PRAGMAS: Final = frozenset(("read_uncommitted", "page_count", "page_size",
 """Those that only tell as long as they are given no argument."""
 
 
-def reading_engine(url: str, *, busy_timeout: float) -> Engine:
+def reading_engine(url: str, *, connections: int, busy_timeout: float) -> Engine:  # noqa: ARG001 - as for PostgreSQL
     """Return an engine whose connections only read; each is closed when it is given back."""
     path = make_url(url).database
 
     def connect() -> sqlite3.Connection:
         # Only a URI opens a file for reading alone; as_uri() escapes what would mean something in one.
         place = f"{Path(path).absolute().as_uri()}?mode=ro" if path else ":memory:"
-        connection = sqlite3.connect(place, uri=True, timeout=busy_timeout, isolation_level=None)
+        # A connection may wander from thread to thread, as long as one at a time uses it: so does an answer
+        # that is sent on as it comes.
+        connection = sqlite3.connect(
+            place, uri=True, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+        )
         connection.execute("PRAGMA query_only = ON")
         connection.set_authorizer(_authorized)
         connection.text_factory = _decoded
@@ -106,7 +110,7 @@ class SqliteQuestion:
     """A statement put to SQLite, which looks at the clock and at signals while it works."""
 
     def __init__(self, driver: Any, statement: Statement, limit: Limit) -> None:
-        driver.set_progress_handler(limit.is_over, _STEPS_BETWEEN_LOOKS)
+        driver.set_progress_handler(limit.ends, _STEPS_BETWEEN_LOOKS)
         self._cursor: sqlite3.Cursor = driver.cursor()
         self._statement = statement
 
@@ -119,6 +123,9 @@ class SqliteQuestion:
     def rows(self) -> Iterator[Row]:
         """Yield the rows."""
         return self._cursor
+
+    def end(self) -> None:
+        """Do nothing: it looks by itself whether it is to end."""
 
     def close(self) -> None:
         """Let go of what has not been read."""

@@ -7,11 +7,16 @@ sentences and for the parameters; that a query only reads is seen to by the data
 from __future__ import annotations
 
 import re
-from typing import Final
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from maia_sync.errors import UsageError
+
+if TYPE_CHECKING:
+    from maia_sync.store.answer import Value
 
 PARAMETERS: Final = {
     "since": "timestamptz",
@@ -25,6 +30,7 @@ PARAMETERS: Final = {
 
 _GIVES_ROWS: Final = ("SELECT", "WITH", "VALUES", "TABLE", "EXPLAIN")
 _LONGEST_SHOWN: Final = 20
+_NO_LIMIT: Final = 2**63 - 1
 _ACTS: Final = re.compile(
     r"""
     pg_(?: terminate_backend | cancel_backend | reload_conf | rotate_logfile | switch_wal | promote | notify
@@ -58,22 +64,64 @@ class Statement(msgspec.Struct, frozen=True):
     verb: str
     """Its first word, in capitals."""
     parameters: frozenset[str]
-    """The names in PARAMETERS that it uses."""
+    """The names in `types` that it uses."""
+    types: Mapping[str, str] = msgspec.field(default_factory=lambda: PARAMETERS)
+    """Each parameter that it may name, and its type on PostgreSQL."""
 
     def for_psycopg(self) -> str:
         """Return the text with psycopg's placeholders, each cast to its type; as it is without any."""
         if not self.parameters:
             return self.text
         return "".join(
-            f"CAST(%({match['parameter']})s AS {PARAMETERS[match['parameter']]})"
-            if match["parameter"] in PARAMETERS
+            f"CAST(%({match['parameter']})s AS {self.types[match['parameter']]})"
+            if match["parameter"] in self.types
             else match[0].replace("%", "%%")
             for match in _TOKEN.finditer(self.text)
         )
 
+    def spelt_out(self, values: Mapping[str, Value]) -> str:
+        """Return the text with literals in the place of parameters, as both databases take them.
 
-def read_statement(text: str) -> Statement:
-    """Return the statement that a text is. Raises UsageError unless it is one that gives rows."""
+        It can be pasted into `maia-sync query`, sqlite3 or psql, in whatever time zone that stands.
+        """
+        return "".join(
+            _literal(values.get(match["parameter"]), self.types[match["parameter"]])
+            if match["parameter"] in self.types
+            else match[0]
+            for match in _TOKEN.finditer(self.text)
+        )
+
+
+def _literal(value: Value, kind: str) -> str:
+    if value is None:
+        # LIMIT takes no NULL on SQLite.
+        return str(_NO_LIMIT) if kind == "bigint" else f"CAST(NULL AS {kind})"
+    if isinstance(value, int):
+        return str(value)
+    text = _moment(value) if isinstance(value, datetime) else str(value)
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _moment(value: datetime) -> str:
+    """Return a moment with its offset, so that SQLite's plain comparison of texts is exact as well.
+
+    SQLite holds `2026-01-05 08:00:00.500000` without an offset. Of the same moment written
+    `2026-01-05 08:00:00.5+00`, the text that is stored is the greater one, as is right for >= and for <: a
+    digit and a dot come after the plus sign. Where no digit can be left out, one is added that PostgreSQL
+    rounds away.
+    """
+    there = value.astimezone(UTC)
+    whole, micros = f"{there:%m-%d %H:%M:%S}", f"{there.microsecond:06}"
+    ends_with_zero = micros.endswith("0")
+    part = f".{micros.rstrip('0')}".rstrip(".") if ends_with_zero else f".{there.microsecond - 1:06}9"
+    return f"{there.year:04}-{whole}{part}+00"
+
+
+def read_statement(text: str, types: Mapping[str, str] = PARAMETERS) -> Statement:
+    """Return the statement that a text is. Raises UsageError unless it is one that gives rows.
+
+    Text with a colon in front that is none of `types` is no parameter.
+    """
     _require_text(text)
     tokens = [match for match in _TOKEN.finditer(text) if match["blank"] is None]
     words = [match for match in tokens if match[0] not in ("(", ";")]
@@ -93,8 +141,8 @@ def read_statement(text: str) -> Statement:
     for match in tokens:
         if _ACTS.fullmatch(match[0].strip('"')):
             raise UsageError(f"a query only reads, and {match[0]} would act at once")
-    named = frozenset(match["parameter"] for match in tokens if match["parameter"] in PARAMETERS)
-    return Statement(text=text[:end], verb=verb, parameters=named)
+    named = frozenset(match["parameter"] for match in tokens if match["parameter"] in types)
+    return Statement(text=text[:end], verb=verb, parameters=named, types=types)
 
 
 def _require_text(text: str) -> None:

@@ -1,1 +1,1 @@
-"""What is served over HTTP: metrics and health today, pages later."""
+"""What is served over HTTP: pages, metrics and health."""

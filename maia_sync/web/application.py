@@ -2,64 +2,119 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request  # noqa: TC002 - Starlette reads the annotations of endpoints
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route, Router, request_response
 
+from maia_sync.clock import SystemClock
 from maia_sync.web.guard import SECURITY_HEADERS, Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from starlette.routing import BaseRoute
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from maia_sync.clock import Clock
     from maia_sync.service.health import Health
     from maia_sync.service.metrics import Metrics
     from maia_sync.settings import Secret
-
-_INDEX = """maia-sync
-
-/metrics   numbers for Prometheus
-/healthz   whether the service lives
-/readyz    whether it is ready
-"""
+    from maia_sync.web.site import Site
 
 
 def make_web(
-    *, metrics: Metrics, health: Health, token: Secret | None, routes: Sequence[BaseRoute] = ()
+    *,
+    health: Health,
+    token: Secret | None,
+    metrics: Metrics | None = None,
+    pages: Pages | None = None,
+    routes: Sequence[BaseRoute] = (),
+    clock: Clock | None = None,
 ) -> Starlette:
-    """Return the application: metrics, health, and `routes` beside them.
+    """Return the application: health, metrics if there are any, `routes` beside them, and the pages.
 
-    With a `token` all but the probes need it; without one, listen on loopback only.
+    With a `token` all but the probes and the login need it; without one, listen on loopback only.
     """
-    ours = _Endpoints(metrics, health)
-    paths = {"/metrics": ours.metrics, "/healthz": ours.alive, "/readyz": ours.ready}
-    taken = {route.path for route in routes if isinstance(route, Route)}
-    index = [] if "/" in taken else [Route("/", ours.index, methods=["GET"])]
+    ours = _Probes(health)
+    paths: dict[str, Callable[[Request], Awaitable[Response]]]
+    paths = {"/healthz": ours.alive, "/readyz": ours.ready}
+    if metrics is not None:
+        paths["/metrics"] = _Numbers(metrics).show
     app = Starlette(
-        routes=[*(Route(path, answer, methods=["GET"]) for path, answer in paths.items()), *index, *routes],
-        middleware=[Middleware(Guard, token=token)],
+        routes=[*(Route(path, answer, methods=["GET"]) for path, answer in paths.items()), *routes],
+        middleware=[Middleware(Guard, token=token, clock=clock or SystemClock())],
         exception_handlers={Exception: _broken},
     )
     app.router.redirect_slashes = False
+    if pages is not None:
+        app.router.default = pages  # for what has no route above
     return app
 
 
-class _Endpoints:
-    def __init__(self, metrics: Metrics, health: Health) -> None:
+class Pages:
+    """The pages, made when the first is asked for: most services start without ever seeing a visitor.
+
+    What they are made of costs time and memory, so it is imported then, in a thread. `routes` are those of
+    the site, all unless told otherwise; the login comes along.
+    """
+
+    def __init__(
+        self,
+        make_site: Callable[[], Site],
+        *,
+        token: Secret | None,
+        routes: Callable[[Site], list[BaseRoute]] | None = None,
+    ) -> None:
+        self._make_site = make_site
+        self._token = token
+        self._routes = routes or _every_page
+        self._making = asyncio.Lock()
+        self._made: tuple[Site, ASGIApp] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with a page."""
+        async with self._making:
+            if self._made is None:
+                self._made = await asyncio.to_thread(self._make)
+        await self._made[1](scope, receive, send)
+
+    def _make(self) -> tuple[Site, ASGIApp]:
+        from maia_sync.web.login import Login  # noqa: PLC0415 - see above
+
+        site = self._make_site()
+        routes = [*self._routes(site), *Login(site, self._token).routes()]
+        not_there = request_response(site.answering(site.not_there))
+        return site, Router(routes, redirect_slashes=False, default=not_there)
+
+    def close(self) -> None:
+        """Let go of the database, if it has been asked for anything."""
+        if self._made is not None:
+            self._made[0].close()
+
+
+def _every_page(site: Site) -> list[BaseRoute]:
+    from maia_sync.web import pages, timeline  # noqa: PLC0415
+    from maia_sync.web.site import static_route  # noqa: PLC0415
+
+    return [*pages.routes(site), *timeline.routes(site), static_route()]
+
+
+class _Numbers:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._health = health
 
-    async def index(self, _request: Request) -> Response:
-        return PlainTextResponse(_INDEX)
-
-    async def metrics(self, request: Request) -> Response:
+    async def show(self, request: Request) -> Response:
         body, content_type = await self._metrics.render(request.headers.get("accept", ""))
         return Response(body, headers={"Content-Type": content_type})
+
+
+class _Probes:
+    def __init__(self, health: Health) -> None:
+        self._health = health
 
     async def alive(self, _request: Request) -> Response:
         if self._health.is_alive():

@@ -7,12 +7,13 @@ from functools import wraps
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from starlette.requests import Request
+from starlette.requests import Request  # noqa: TC002 - Starlette reads the annotations of endpoints
 from starlette.responses import HTMLResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from maia_sync.errors import MaiaSyncError, UsageError
 from maia_sync.report.templates import make_environment
+from maia_sync.web.guard import ADMITTED
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,12 +22,23 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
     from maia_sync.store.asking import ReadingDatabase
 
-PAGES = (("/", "Overview"), ("/tasks", "Tasks"), ("/tools", "Tools"), ("/errors", "Errors"), ("/sync", "Sync"))
+PAGES = (
+    ("/", "Overview"),
+    ("/tasks", "Tasks"),
+    ("/tools", "Tools"),
+    ("/errors", "Errors"),
+    ("/sync", "Sync"),
+)
 """What the navigation leads to."""
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; img-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    # Without it a browser would not say, where it sees no secure connection, that a form comes from here.
+    "Referrer-Policy": "same-origin",
+}
 _STATIC = {"page.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
@@ -43,22 +55,25 @@ class Site:
         self.clock = clock
         self.environment = make_environment("maia_sync.web", filters={})
 
-    def routes(self) -> list[BaseRoute]:
-        """Return the paths of all pages."""
-        from maia_sync.web import pages, timeline  # noqa: PLC0415
-
-        static = Route("/static/{name}", _static, methods=["GET"])
-        return [*pages.routes(self), *timeline.routes(self), static]
-
     def close(self) -> None:
         """Let go of the database; what is being asked ends."""
         self.database.close()
 
     async def render(self, request: Request, template: str, *, status: int = 200, **context: Any) -> Response:
         """Return a page; rendering happens in a thread."""
-        given = {"path": request.url.path, "pages": PAGES, "now": self.clock.now(), "zone": self.zone}
+        given = {
+            "path": request.url.path,
+            "pages": PAGES,
+            "can_leave": request.scope.get(ADMITTED) == "cookie",
+            "now": self.clock.now(),
+            "zone": self.zone,
+        }
         text = await asyncio.to_thread(self.environment.get_template(template).render, **given | context)
-        return HTMLResponse(text, status, headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY})
+        return HTMLResponse(text, status, headers=_HEADERS)
+
+    async def not_there(self, request: Request) -> Response:
+        """Answer for an address that leads to no page."""
+        return await self.render(request, "trouble.html", status=404, sentence="There is no such page.")
 
     def answering(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Any]:
         """Wrap an endpoint, so that what goes wrong is answered by a page with one sentence."""
@@ -78,9 +93,15 @@ class Site:
         return answered
 
 
+def static_route() -> Route:
+    """Return the path of styles, scripts and pictures."""
+    return Route("/static/{name}", _static, methods=["GET"])
+
+
 async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name not in _STATIC:
         return Response("There is no such file.\n", 404, media_type="text/plain")
-    body = resources.files("maia_sync.web").joinpath("static", name).read_bytes()
+    home = "maia_sync.report" if name == "page.css" else "maia_sync.web"  # a report has the sheet in it
+    body = resources.files(home).joinpath("static", name).read_bytes()
     return Response(body, media_type=_STATIC[name], headers={"Cache-Control": "no-cache"})

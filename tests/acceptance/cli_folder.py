@@ -1,8 +1,17 @@
-"""How do tests run the real command? In a process of its own, in a folder of its own."""
+"""How do tests run the real command? In a folder of its own; in a process of its own where that matters.
+
+An interpreter that starts and imports costs half a second of CPU, a hundred times what most commands take.
+So `run` calls what the entry point calls, with the command line, the environment, the working directory and
+the three streams that a process would have. `run_apart` makes a process; tests whose promise is about
+processes, signals, terminals, memory or imports use it or `start`, and so does one test of every verb.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import logging
 import os
 import shutil
 import signal
@@ -10,11 +19,13 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
 
 import maia_sync
+from maia_sync.cli.main import run as run_command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PACKAGE = Path(maia_sync.__file__).resolve().parent.parent
 SECRET = "s3cret-b3arer"
@@ -55,11 +66,27 @@ class CliFolder:
         }
 
     def run(self, *arguments: str, stdin: str | bytes = b"", **variables: str) -> Done:
+        """Run the command here, in the tests' own process."""
+        streams = [
+            io.TextIOWrapper(io.BytesIO(given), encoding="utf-8") for given in (_bytes(stdin), b"", b"")
+        ]
+        with (
+            contextlib.chdir(self.path),
+            mock.patch.dict(os.environ, {**self.variables, **variables}, clear=True),
+            mock.patch.multiple(sys, **dict(zip(("stdin", "stdout", "stderr"), streams, strict=True))),
+            _logging_put_back(),
+        ):
+            code = run_command(list(arguments))
+        told = [_written(stream) for stream in streams[1:]]
+        return Done(code, *told)
+
+    def run_apart(self, *arguments: str, stdin: str | bytes = b"", **variables: str) -> Done:
+        """Run the command in a process of its own."""
         done = subprocess.run(
             [sys.executable, "-m", "maia_sync", *arguments],
             cwd=self.path,
             env={**self.variables, **variables},
-            input=stdin.encode() if isinstance(stdin, str) else stdin,
+            input=_bytes(stdin),
             capture_output=True,
             timeout=60,
             check=False,
@@ -78,9 +105,38 @@ class CliFolder:
         )
 
     def ok(self, *arguments: str, stdin: str | bytes = b"") -> Done:
+        """Run the command here; it must succeed."""
         done = self.run(*arguments, stdin=stdin)
         assert done.code == 0, done
         return done
+
+    def ok_apart(self, *arguments: str, stdin: str | bytes = b"") -> Done:
+        """Run the command in a process of its own; it must succeed."""
+        done = self.run_apart(*arguments, stdin=stdin)
+        assert done.code == 0, done
+        return done
+
+
+@contextlib.contextmanager
+def _logging_put_back() -> Iterator[None]:
+    """Undo what a command that logs leaves behind, which would end with its process."""
+    handlers = logging.root.handlers[:]
+    try:
+        yield
+    finally:
+        logging.root.handlers[:] = handlers
+        logging.captureWarnings(capture=False)
+
+
+def _bytes(given: str | bytes) -> bytes:
+    return given.encode() if isinstance(given, str) else given
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    buffer = stream.detach()
+    assert isinstance(buffer, io.BytesIO)
+    return buffer.getvalue().decode()
 
 
 def _can_be_interrupted() -> None:

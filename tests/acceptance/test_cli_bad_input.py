@@ -50,7 +50,7 @@ def set_up(folder: CliFolder, tracked: Path) -> CliFolder:
 def test_a_command_line_that_cannot_be_is_refused_with_exit_code_2(
     folder: CliFolder, arguments: tuple[str, ...]
 ) -> None:
-    done = folder.run(*arguments)
+    done = folder.run_apart(*arguments)
     assert done.code == 2
     assert done.is_one_clear_sentence(), done
 
@@ -101,7 +101,9 @@ def test_no_credential_is_a_configuration_problem(set_up: CliFolder) -> None:
 
 @pytest.mark.parametrize("verb", ["sync", "verify"])
 def test_a_refused_token_is_exit_code_4(set_up: CliFolder, verb: str) -> None:
-    done = set_up.run(verb, MAIA_SYNC_AUTH__TOKEN=f"{SECRET}-of-yesterday", MAIA_SYNC_LOG__LEVEL="error")
+    done = set_up.run_apart(
+        verb, MAIA_SYNC_AUTH__TOKEN=f"{SECRET}-of-yesterday", MAIA_SYNC_LOG__LEVEL="error"
+    )
     assert done.code == 4
     assert done.is_one_clear_sentence(), done
 
@@ -152,7 +154,9 @@ def test_an_unreachable_postgresql_is_exit_code_5_and_its_password_is_not_shown(
 
 
 def test_an_unreachable_api_is_exit_code_6(set_up: CliFolder) -> None:
-    done = set_up.run("sync", MAIA_SYNC_API__BASE_URL="http://127.0.0.1:9", MAIA_SYNC_LOG__LEVEL="error")
+    done = set_up.run_apart(
+        "sync", MAIA_SYNC_API__BASE_URL="http://127.0.0.1:9", MAIA_SYNC_LOG__LEVEL="error"
+    )
     assert done.code == 6
     assert done.is_one_clear_sentence(), done
 

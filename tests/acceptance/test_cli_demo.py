@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_the_demo_tells_the_whole_story_and_marks_its_database(tmp_path: Path) -> None:
     folder = CliFolder(tmp_path)
-    done = folder.ok("demo")
+    done = folder.ok_apart("demo")
     assert done.err == ""
     assert "6 requests, one a task" in done.out
     assert "Found both" in done.out

@@ -43,7 +43,7 @@ def test_an_outage_in_mid_run_ends_with_exit_6_and_the_next_run_completes(
     folder = signing_in(tmp_path, serve(world), one_authority)
     copy = Copy(f"sqlite:///{tracked_copy(migrated_sqlite, tmp_path, world.logs)}")
     world.faults.add(Fault(kind="status", status=502, count=None, after=40))
-    done = folder.run("sync")
+    done = folder.run_apart("sync")
     print(done.err[-500:])
     assert done.code == 6
     assert done.err.splitlines()[-1].startswith("Error: ")

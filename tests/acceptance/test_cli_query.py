@@ -19,10 +19,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 import pytest
-from cli_folder import CliFolder, Done, for_sandbox
+from cli_folder import CliFolder, for_sandbox
 
 from maia_sync.analytics.named import read_named_queries
-from maia_sync.cli.main import run as run_command
 from maia_sync.sandbox.server import SandboxServer
 from maia_sync.sandbox.story import make_world
 
@@ -232,10 +231,10 @@ def test_parquet_goes_through_a_pipe(folder: CliFolder) -> None:
 def test_without_pyarrow_the_command_that_helps_is_told(on_sqlite: CliFolder) -> None:
     (on_sqlite.path / "pyarrow.py").write_text("raise ModuleNotFoundError('pyarrow')")
     path = f"{on_sqlite.path}:{on_sqlite.variables['PYTHONPATH']}"
-    done = on_sqlite.run("query", "SELECT 1", "--output", "out.parquet", PYTHONPATH=path)
+    done = on_sqlite.run_apart("query", "SELECT 1", "--output", "out.parquet", PYTHONPATH=path)
     assert (done.code, done.is_one_clear_sentence()) == (2, True), done
     assert "pip install 'maia-sync[parquet]'" in done.err
-    assert on_sqlite.run("query", "SELECT 1", PYTHONPATH=path).code == 0
+    assert on_sqlite.run_apart("query", "SELECT 1", PYTHONPATH=path).code == 0
 
 
 def on_terminal(folder: CliFolder, *arguments: str) -> tuple[int, str]:
@@ -317,16 +316,9 @@ def test_a_terminal_gets_what_fits_it(on_sqlite: CliFolder) -> None:
     ],
 )
 def test_a_question_that_cannot_be_is_one_sentence(
-    on_sqlite: CliFolder,
-    arguments: list[str],
-    told: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    on_sqlite: CliFolder, arguments: list[str], told: str
 ) -> None:
-    monkeypatch.chdir(on_sqlite.path)
-    for name, value in on_sqlite.variables.items():
-        monkeypatch.setenv(name, value)
-    done = Done(run_command(["query", *arguments]), *capsys.readouterr())
+    done = on_sqlite.run("query", *arguments)
     assert done.code == 2, done
     assert done.is_one_clear_sentence(), done
     assert told in done.err
@@ -357,7 +349,7 @@ def test_a_database_that_cannot_be_asked_is_told_as_elsewhere(tmp_path: Path) ->
 
 
 def test_a_query_ends_at_its_time(folder: CliFolder, dialect: str) -> None:
-    done = folder.run("query", FOR_EVER[dialect], "--timeout", "300ms", "--output", "out.csv")
+    done = folder.run_apart("query", FOR_EVER[dialect], "--timeout", "300ms", "--output", "out.csv")
     assert (done.code, done.is_one_clear_sentence()) == (1, True), done
     assert "longer than 0.3 seconds" in done.err
     assert names_in(folder.path) == []

@@ -121,7 +121,7 @@ def test_an_accepted_message_is_told_in_short_and_every_option_arrives(scene: Sc
         "--allow-tool",
         "b",
     )
-    done = scene.send(TASK, WORDS, *options)
+    done = scene.folder.run_apart("send", TASK, WORDS, *options)
     assert (done.code, done.err) == (0, "")
     assert done.out == f"Accepted: message 1 to task {TASK}\n7 new events stored\n"
     (sent,) = scene.world.sent
@@ -198,7 +198,7 @@ def test_a_credential_that_cannot_be_had_is_refused_before_the_message_leaves(sc
 
 def test_no_connection_is_exit_code_6_and_certainly_not_sent(scene: Scene) -> None:
     scene.server.stop()
-    done = scene.send(TASK, WORDS)
+    done = scene.folder.run_apart("send", TASK, WORDS)
     assert (done.code, scene.outcomes) == (6, ["refused"])
     assert done.is_one_clear_sentence(), done
 

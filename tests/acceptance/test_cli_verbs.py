@@ -1,4 +1,7 @@
-"""The main promise of each verb, seen from outside: the real command, a real server."""
+"""The main promise of each verb, seen from outside: the real command, a real server.
+
+The last test runs every verb that needs a database in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +69,7 @@ def folder(tmp_path: Path, world: World, tracked: Path, one_authority: Path) -> 
 
 def test_init_writes_what_is_missing_and_keeps_what_is_there(tmp_path: Path) -> None:
     folder = CliFolder(tmp_path)
-    first = folder.ok("init")
+    first = folder.ok_apart("init")
     assert "Wrote the configuration" in first.out
     assert "maia-sync track" in first.out
     assert "maia-sync sync" in first.out
@@ -161,7 +164,7 @@ def test_verify_tells_a_true_copy_from_an_untrue_one(folder: CliFolder, world: W
     done = folder.run("verify", "--json")
     assert done.code == 7
     assert done.json()["difference_count"] >= 1
-    told = folder.run("verify")
+    told = folder.run_apart("verify")
     assert told.code == 7
     assert log.task_id in told.out
 
@@ -283,12 +286,21 @@ def test_every_verb_that_needs_a_database_works_on_postgresql(
     with SandboxServer(world) as server:
         folder = for_sandbox(tmp_path, server.url, one_authority)
         folder.variables["MAIA_SYNC_DATABASE__URL"] = new_postgresql_database()
-        folder.ok("db", "upgrade")
-        folder.ok("db", "check")
-        folder.ok("track", *world.logs)
-        assert folder.ok("sync", "--json").json()["new"] == 126
-        assert sum(task["events"] for task in folder.ok("tasks", "--json").json()) == 126
-        assert folder.ok("status", "--json").json()["totals"]["events"] == 126
-        assert folder.ok("events", ODD, "--raw", "--limit", "3").out.encode().count(b"\n") == 2
-        assert folder.ok("verify", "--json").json()["difference_count"] == 0
-        assert {finding["level"] for finding in folder.ok("doctor", "--json").json()} == {"ok", "warning"}
+        folder.ok_apart("db", "upgrade")
+        folder.ok_apart("db", "check")
+        folder.ok_apart("track", *world.logs)
+        folder.ok_apart("pause", ODD)
+        folder.ok_apart("resume", ODD)
+        folder.ok_apart("untrack", ODD)
+        folder.ok("track", ODD)
+        assert folder.ok_apart("sync", "--json").json()["new"] == 126
+        assert sum(task["events"] for task in folder.ok_apart("tasks", "--json").json()) == 126
+        assert folder.ok_apart("status", "--json").json()["totals"]["events"] == 126
+        assert folder.ok_apart("events", ODD, "--raw", "--limit", "3").out.encode().count(b"\n") == 2
+        assert folder.ok_apart("query", "SELECT count(*) AS n FROM v_event", "--json").json() == [{"n": 126}]
+        folder.ok_apart("facets", "rebuild")
+        assert folder.ok_apart("verify", "--json").json()["difference_count"] == 0
+        assert {finding["level"] for finding in folder.ok_apart("doctor", "--json").json()} == {
+            "ok",
+            "warning",
+        }

@@ -234,8 +234,8 @@ def test_a_start_that_cannot_be_is_told_in_one_sentence(tmp_path: Path, folder: 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         bind = f"127.0.0.1:{taken.getsockname()[1]}"
-        refused = folder.run("run", MAIA_SYNC_WEB__BIND=bind)
+        refused = folder.run_apart("run", MAIA_SYNC_WEB__BIND=bind)
     assert (refused.code, refused.is_one_clear_sentence()) == (3, True), refused
     (tmp_path / "maia_sync.db").unlink()
-    missing = folder.run("run", MAIA_SYNC_WEB__BIND="127.0.0.1:0")
+    missing = folder.run_apart("run", MAIA_SYNC_WEB__BIND="127.0.0.1:0")
     assert (missing.code, missing.is_one_clear_sentence()) == (5, True), missing

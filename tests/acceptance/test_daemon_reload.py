@@ -37,7 +37,7 @@ def test_a_changed_config_counts_from_the_signal_on_and_a_newer_database_is_for_
             wait_until(lambda: copy.one("SELECT count(*) FROM task_event") == 40, "the second task")
             copy.ask("ALTER TABLE task_event ADD COLUMN note TEXT")
             copy.ask("UPDATE alembic_version SET version_num = '9999'")
-            refused = folder.run("run", MAIA_SYNC_WEB__BIND="127.0.0.1:0")
+            refused = folder.run_apart("run", MAIA_SYNC_WEB__BIND="127.0.0.1:0")
             assert (refused.code, refused.is_one_clear_sentence()) == (5, True), refused
             polled = copy.task(task_id(2))["last_polled_at"]
             wait_until(lambda: copy.task(task_id(2))["last_polled_at"] > polled, "it goes on")

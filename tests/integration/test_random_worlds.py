@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import shutil
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import partial
@@ -22,11 +23,11 @@ from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.clock import ManualClock
 from maia_sync.config import load_settings
 from maia_sync.facet_settings import FacetsSettings
-from maia_sync.maia.auth import make_auth
+from maia_sync.maia.auth import AccessToken, BearerAuth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.service.polling import AdaptivePolling
+from maia_sync.settings import Secret
 from maia_sync.store.database import Database
-from maia_sync.store.migrations import upgrade
 from maia_sync.store.schema import task
 from maia_sync.store.tasks import upsert_tasks
 from maia_sync.sync.due import DueTasks, Turn
@@ -130,6 +131,11 @@ ORDERS = [
 """How the log is served, and how the configuration says that it is."""
 
 
+async def bearer() -> AccessToken:
+    """Give a token at once: to read it in a thread, as a real one is, would take longer than many a run."""
+    return AccessToken(secret=Secret("x"))
+
+
 def sync(
     world: SmallWorld, database: Database, *, full: bool = False, order: str, turn_pages: int | None = None
 ) -> str | None:
@@ -140,14 +146,13 @@ def sync(
             "MAIA_SYNC_API__RETRIES": "0",
             "MAIA_SYNC_API__PAGE_SIZE": str(world.page_size),
             "MAIA_SYNC_API__CONCURRENCY": "1",
-            "MAIA_SYNC_AUTH__TOKEN": "x",
         }
     )
 
     async def once() -> str | None:
         client = MaiaClient(
             settings.api,
-            make_auth(settings.auth, clock=database.clock),
+            BearerAuth(bearer, clock=database.clock),
             clock=database.clock,
             random=world.rng,
             transport=httpx.MockTransport(world.handler),
@@ -208,11 +213,16 @@ def rows_of(path: Path) -> list[tuple[str | None, str | None, str, bool]]:
     ]
 
 
+@pytest.fixture
+def path(migrated_sqlite: Path, tmp_path: Path) -> Path:
+    """Return a migrated database file."""
+    return shutil.copyfile(migrated_sqlite, tmp_path / "copy.db")
+
+
 @contextmanager
 def copied(path: Path) -> Iterator[Database]:
-    """Yield a migrated database that tracks TASK."""
+    """Yield a database that tracks TASK."""
     database = Database(url=f"sqlite:///{path}", clock=ManualClock())
-    upgrade(database)
     with database.transaction() as tx:
         upsert_tasks(tx, [TASK])
     yield database
@@ -233,23 +243,23 @@ def shared_seqs(path: Path) -> int:
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(SEEDS))
-def test_p1_p2_p3_hold_in_random_worlds(seed: int, order: tuple[str, str], tmp_path: Path) -> None:
+def test_p1_p2_p3_hold_in_random_worlds(seed: int, order: tuple[str, str], path: Path) -> None:
     rng = random.Random(seed)
     world = SmallWorld(rng, order[0])
-    with copied(tmp_path / "copy.db") as database:
-        live_through(world, rng, database, tmp_path / "copy.db", f"seed {seed}", order[1])
+    with copied(path) as database:
+        live_through(world, rng, database, path, f"seed {seed}", order[1])
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(6))
 def test_p1_p2_p3_hold_in_random_worlds_though_walks_give_way(
-    seed: int, order: tuple[str, str], tmp_path: Path
+    seed: int, order: tuple[str, str], path: Path
 ) -> None:
     rng = random.Random(seed + 7000)
     world = SmallWorld(rng, order[0])
     story, pages = f"seed {seed}", 1 + seed % 3
-    with copied(tmp_path / "copy.db") as database:
-        live_through(world, rng, database, tmp_path / "copy.db", story, order[1], turn_pages=pages)
+    with copied(path) as database:
+        live_through(world, rng, database, path, story, order[1], turn_pages=pages)
 
 
 def live_through(
@@ -290,12 +300,11 @@ def live_through(
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_reading_order_is_the_logs_order_whatever_is_inserted_where(
-    seed: int, order: tuple[str, str], tmp_path: Path
+    seed: int, order: tuple[str, str], path: Path
 ) -> None:
     rng = random.Random(seed)
     world = SmallWorld(rng, order[0])
     world.overlap = False
-    path = tmp_path / "copy.db"
     with copied(path) as database:
         for step in range(8):
             at = rng.randrange(len(world.log) + 1)
@@ -312,12 +321,11 @@ def test_reading_order_is_the_logs_order_whatever_is_inserted_where(
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_p1_a_log_that_only_grows_is_complete_and_in_order_after_each_poll_that_reached_its_end(
-    seed: int, order: tuple[str, str], tmp_path: Path
+    seed: int, order: tuple[str, str], path: Path
 ) -> None:
     """Polls are interrupted again and again, tokens are refused, and no reconcile comes to help."""
     rng = random.Random(seed)
     world = SmallWorld(rng, order[0])
-    path = tmp_path / "copy.db"
     ended = 0
     with copied(path) as database:
         for step in range(40):

@@ -44,7 +44,7 @@ def assert_complete(copy: Copy, world: World) -> None:
 
 # ------------------------------------------------------------------ tokens
 
-TASKS, LENGTH, SIZE, PAGES = 30, 3_000, 100, 900
+TASKS, LENGTH, SIZE, PAGES = 30, 1_200, 40, 900
 
 
 def test_a_backfill_outlives_page_tokens_that_live_2_s_and_the_revocation_of_all(stage_for: Staging) -> None:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 TOKEN = "web-token-5f2c9a-é"
 HEADERS = {"Authorization": f"Bearer {TOKEN}".encode()}
-EVERY_PATH = ("/", "/metrics", "/healthz", "/readyz")
+EVERY_PATH = ("/metrics", "/healthz", "/readyz")
 
 
 class Service:
@@ -82,15 +82,6 @@ def ask(service: Service, scenario: Callable[[httpx.AsyncClient], Awaitable[None
             await scenario(http)
 
     asyncio.run(run())
-
-
-def test_the_index_names_what_there_is() -> None:
-    async def scenario(http: httpx.AsyncClient) -> None:
-        answer = await http.get("/")
-        assert answer.status_code == 200
-        assert all(path in answer.text for path in EVERY_PATH[1:])
-
-    ask(Service(), scenario)
 
 
 def test_the_service_lives_as_long_as_its_loop_turns() -> None:
@@ -195,8 +186,7 @@ def test_with_a_token_all_but_the_probes_need_it() -> None:
             assert refused.headers["www-authenticate"] == 'Bearer realm="maia-sync"'
         for path in ("/healthz", "/readyz"):
             assert (await http.get(path)).status_code in (200, 503)
-        for path in ("/", "/metrics"):
-            assert (await http.get(path, headers=HEADERS)).status_code == 200
+        assert (await http.get("/metrics", headers=HEADERS)).status_code == 200
         assert (await http.get("/nowhere", headers=HEADERS)).status_code == 404
 
     ask(Service(TOKEN), scenario)
@@ -254,7 +244,7 @@ def test_with_a_token_any_name_will_do() -> None:
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_nothing_but_reading_is_allowed(method: str) -> None:
     async def scenario(http: httpx.AsyncClient) -> None:
-        for path in EVERY_PATH:
+        for path in (*EVERY_PATH, "/", "/nowhere"):
             answer = await http.request(method, path)
             assert answer.status_code == 405
             assert set(answer.headers["allow"].split(", ")) == {"GET", "HEAD"}
@@ -289,7 +279,7 @@ def test_every_answer_has_the_security_headers_and_none_names_the_server() -> No
     ask(service, scenario)
 
 
-def test_a_page_of_the_root_replaces_the_index_and_the_token_guards_it() -> None:
+def test_the_token_guards_whatever_is_served_beside_the_probes() -> None:
     async def page(_request: Request) -> PlainTextResponse:
         return PlainTextResponse("pages")
 
@@ -298,6 +288,17 @@ def test_a_page_of_the_root_replaces_the_index_and_the_token_guards_it() -> None
         assert (await http.get("/", headers=HEADERS)).text == "pages"
 
     ask(Service(TOKEN, routes=[Route("/", page)]), scenario)
+
+
+def test_without_metrics_there_are_none() -> None:
+    service = Service()
+    service.app = make_web(health=service.health, token=None)
+
+    async def scenario(http: httpx.AsyncClient) -> None:
+        assert (await http.get("/metrics")).status_code == 404
+        assert (await http.get("/healthz")).status_code == 200
+
+    ask(service, scenario)
 
 
 def test_no_request_makes_a_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -341,7 +342,7 @@ def test_signals_stay_with_the_host_of_the_server() -> None:
             signal.raise_signal(signal.SIGTERM)
             await heard.wait()
             assert mine == [signal.SIGTERM]
-            assert (await http.get("/")).status_code == 200
+            assert (await http.get("/metrics")).status_code == 200
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
 

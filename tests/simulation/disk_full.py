@@ -180,7 +180,7 @@ class _Filling:
         ballast = self._place.file.parent / "ballast"
         _fill(ballast, room)
         try:
-            return self._folder().run("sync")
+            return self._folder().run_apart("sync")
         finally:
             ballast.unlink()
 

@@ -25,7 +25,7 @@ from tests.simulation.story import Act, Change, Pass, Process, Story
 from tests.simulation.upstream import ORIGIN, TOKEN_URL, Upstream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
     from pathlib import Path
 
     from maia_sync.settings import Settings
@@ -148,7 +148,7 @@ class Theatre:
         processes = [act.one] if act.other is None else [act.one, act.other]
         images = [self._image(process, seat) for seat, process in enumerate(processes)]
         try:
-            asyncio.run(self._together(images))
+            _run(self._together(images))
         finally:
             for image in images:
                 image.bury()
@@ -266,6 +266,16 @@ class Theatre:
             is_plain = log.orderly and log.is_all_events and not setting.overlap
             if order == setting.served and asked != 1 and (order == "oldest-first" or is_plain):
                 raise BrokenPromiseError(f"an idle poll of a log ({order}) took {asked} requests")
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Do what asyncio.run does, but for the thread which that starts to await an executor without any."""
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(main)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+    finally:
+        loop.close()
 
 
 class _Inline(ThreadPoolExecutor):

@@ -17,6 +17,7 @@ from maia_sync.config import (
     ApiSettings,
     AuthSettings,
     DatabaseSettings,
+    ReportSettings,
     ScheduleSettings,
     Secret,
     Settings,
@@ -28,6 +29,7 @@ from maia_sync.config import (
 from maia_sync.config_keys import KEYS
 from maia_sync.errors import EXIT_CONFIG, ConfigError
 from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS, WORD_LISTS, FacetsSettings
+from maia_sync.settings import Cron
 
 EXAMPLE = Path(__file__).parents[2] / "config.example.toml"
 CANARY = "c4nary-Xq7"
@@ -177,6 +179,7 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "schedule.discovery": "4s",
         "schedule.worker": "w", "schedule.heartbeat_url": "http://hb.example/x?y=1",
         "schedule.lease": "5s",
+        "report.schedule": "0 6 * * mon", "report.file": "r/%Y-%m-%d.html", "report.since": "30d",
         "web.bind": "[::]:80", "web.token_file": "t", "log.format": "json", "log.level": "WARNING",
         **{f"facets.{name}": '["a.b", "c"]' for name in (*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS)},
         "facets.cost": "a, b * 0.01", "facets.time_zone": "Europe/Berlin",
@@ -208,6 +211,11 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         discovery_command=("list", "--all"), discovery=4.0, worker="w",
         heartbeat_url=Secret("http://hb.example/x?y=1"), lease=5.0,
     )  # fmt: skip
+    assert settings.report == ReportSettings(
+        schedule=Cron(minute="0", hour="6", day="*", month="*", weekday="mon"),
+        file=Path("r/%Y-%m-%d.html"),
+        since=2_592_000.0,
+    )
     assert settings.web == WebSettings(bind="[::]:80", token_file=Path("t"))
     assert (settings.log.format, settings.log.level) == ("json", "warning")
     others = {
@@ -393,6 +401,25 @@ def test_the_shortest_interval_is_no_longer_than_the_longest(file: Path) -> None
     (told,) = problems(path=written(file, '[schedule]\nmax_interval = "5s"'))
     assert told.startswith(f"{file}: schedule.max_interval: ")
     from_env(SCHEDULE__MIN_INTERVAL="1h", SCHEDULE__MAX_INTERVAL="1h")
+
+
+@pytest.mark.parametrize(("name", "other"), [("SCHEDULE", "file"), ("FILE", "schedule")])
+def test_a_report_needs_both_a_time_and_a_place(name: str, other: str) -> None:
+    value = {"SCHEDULE": "1d", "FILE": "report.html"}[name]
+    assert env_problems(**{f"REPORT__{name}": value}) == [
+        f"environment: MAIA_SYNC_REPORT__{name}: expected report.{other} beside it"
+    ]
+
+
+@pytest.mark.parametrize("file", ["report", "report.pdf", "%y.html", "%.md", "100%%%.md", "%-d.csv"])
+def test_a_report_whose_format_or_date_nobody_knows_is_refused(file: str) -> None:
+    (problem,) = env_problems(REPORT__SCHEDULE="1d", REPORT__FILE=file)
+    assert problem.startswith("environment: MAIA_SYNC_REPORT__FILE: expected the path of a file that ends")
+
+
+@pytest.mark.parametrize("file", ["r.html", "R.HTM", "%Y/%m/%d-%H%M.md", "100%%.csv", "a.b/c.json"])
+def test_a_report_can_be_kept_by_date_and_in_four_formats(file: str) -> None:
+    assert from_env(REPORT__SCHEDULE="1d", REPORT__FILE=file).report.file == Path(file)
 
 
 @pytest.mark.parametrize(

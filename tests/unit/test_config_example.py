@@ -53,6 +53,8 @@ def test_uncommenting_a_key_of_the_example_works(tmp_path: Path, section: str, n
         "client_id": {"MAIA_SYNC_AUTH__CLIENT_SECRET": "s"},
         "client_secret": {"MAIA_SYNC_AUTH__CLIENT_ID": "c"},
         "client_secret_file": {"MAIA_SYNC_AUTH__CLIENT_ID": "c"},
+        "schedule": {"MAIA_SYNC_REPORT__FILE": "report.html"},
+        "file": {"MAIA_SYNC_REPORT__SCHEDULE": "1d"},
         "password_file": {"MAIA_SYNC_DATABASE__URL": "postgresql+psycopg://maia@db.example.com/maia"},
     }
     text = EXAMPLE.read_text(encoding="utf-8")

@@ -34,6 +34,8 @@ VERBS = [
     "status",
     "events",
     "query",
+    "report",
+    "serve",
     "send",
     "doctor",
     "sandbox",
@@ -81,6 +83,8 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
         ("tasks", "--status", "gone"),
         ("demo", "--keep", "nowhere"),
         ("sandbox", "--port", "70000"),
+        ("serve", "--bind", "8321"),
+        ("serve", "--bind", "127.0.0.1:70000"),
     ],
     ids=" ".join,
 )

@@ -6,7 +6,7 @@ import asyncio
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from apscheduler.events import EVENT_JOB_MISSED, JobExecutionEvent
@@ -15,6 +15,9 @@ from maia_sync.clock import SystemClock
 from maia_sync.errors import UpstreamUnreachable
 from maia_sync.service.daemon import Daemon, latest_fire_time, trigger_of
 from maia_sync.settings import Cron, ScheduleSettings
+
+if TYPE_CHECKING:
+    from maia_sync.settings import Rhythm
 
 MIDNIGHT = datetime(2026, 3, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -85,6 +88,7 @@ class Work:
         self.seconds = 0.0
         self.error: Exception | None = None
         self.reconciles: list[datetime | None] = []
+        self.reports: list[datetime | None] = []
         self.found_tasks = False
         self.beats = 0
         self.polled = asyncio.Event()
@@ -111,6 +115,9 @@ class Work:
     async def run_discovery(self) -> bool:
         return False
 
+    async def write_report(self, due_at: datetime | None = None) -> None:
+        self.reports.append(due_at)
+
     async def keep_house(self) -> None:
         pass
 
@@ -126,7 +133,9 @@ class Overseer:
         self.heard.append((job, trouble, reason))
 
 
-def live(work: Work, overseer: Overseer, seconds: float, **schedule: Any) -> None:
+def live(
+    work: Work, overseer: Overseer, seconds: float, *, report: Rhythm | None = None, **schedule: Any
+) -> None:
     """Let a daemon live so long."""
 
     async def main() -> None:
@@ -138,6 +147,7 @@ def live(work: Work, overseer: Overseer, seconds: float, **schedule: Any) -> Non
             clock=SystemClock(),
             random=Random(1),
             stop=stop,
+            report=report,
         )
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(seconds)
@@ -153,6 +163,20 @@ def test_everything_is_done_at_once_at_the_start_and_the_pulse_beats() -> None:
     live(work, overseer, 0.3, poll=3600.0)
     assert (work.polls, work.reconciles, work.beats >= 1) == (1, [None], True)
     assert overseer.heard == []
+
+
+def test_a_report_is_looked_for_at_the_start_if_there_is_to_be_one() -> None:
+    for report in (None, 3600.0, cron("0 0 29 feb *"), cron("* * * * *")):
+        work = Work()
+        live(work, Overseer(), 0.2, poll=3600.0, report=report)
+        if isinstance(report, float):
+            assert work.reports == [None]
+        elif report == cron("* * * * *"):
+            (due_at,) = work.reports
+            assert due_at is not None
+            assert timedelta(0) <= datetime.now(UTC) - due_at < timedelta(minutes=2)
+        elif report is None:
+            assert work.reports == []
 
 
 def test_a_job_that_overruns_is_done_again_and_never_beside_itself() -> None:

@@ -1,0 +1,174 @@
+"""What does a report say? The panels that belong into it, asked one after another."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from maia_sync.analytics.filling import Filled, fill_panel
+from maia_sync.analytics.panels import read_panels
+from maia_sync.analytics.window import Window
+from maia_sync.errors import UsageError
+from maia_sync.report.figures import duration, moment_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from zoneinfo import ZoneInfo
+
+    from maia_sync.analytics.panels import Panel
+    from maia_sync.store.asking import ReadingDatabase
+
+_HOUR: Final = 3600
+_DAY: Final = 86_400
+
+FIGURES: Final = "figures"
+TITLE: Final = "What the agents did"
+SECTIONS: Final = (
+    ("In short", (FIGURES,)),
+    ("Activity", ("activity", "tokens", "cost", "slowest-turns")),
+    ("Tools", ("tool-calls", "tools", "tool-durations", "slowest-calls")),
+    ("Errors", ("errors", "error-types")),
+    ("Models, users, tasks", ("models", "users", "busiest-tasks")),
+    (
+        "How complete is the copy?",
+        (
+            *("stored", "freshness", "kept", "task-states", "stale-tasks", "failing-tasks", "withheld-tasks"),
+            "quarantine",
+        ),
+    ),
+)
+"""The panels by name. None of them shows what payloads say: a report is passed on."""
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True):
+    """Panels under one heading."""
+
+    title: str
+    panels: tuple[Filled, ...]
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """A report before it has a format."""
+
+    title: str
+    window: Window
+    task_id: str | None
+    """The only task that it tells of; None for all."""
+    made_at: datetime
+    database: str
+    """Where the copy is kept, without a password."""
+    version: str
+    sections: tuple[Section, ...]
+    earlier: Filled | None = None
+    """The key figures of the time before, as long as this one; None if it has an open end."""
+
+    @property
+    def panels(self) -> tuple[Filled, ...]:
+        """All panels, in their order."""
+        return tuple(panel for section in self.sections for panel in section.panels)
+
+    @property
+    def troubles(self) -> tuple[Filled, ...]:
+        """The panels without an answer."""
+        return tuple(panel for panel in self.panels if panel.trouble is not None)
+
+
+def make_report(
+    database: ReadingDatabase,
+    window: Window,
+    *,
+    version: str,
+    title: str = TITLE,
+    task_id: str | None = None,
+    timeout: float | None = None,
+) -> Report:
+    """Ask, and return what a report says; a panel that could not be filled says why.
+
+    `timeout` is for each panel, in seconds. Raises DatabaseError if the database is not to be had at all.
+    """
+    database.require_migrated()
+    made_at = database.clock.now()
+    filler = _Filler(database, window, task_id, timeout)
+    sections = (Section(title=heading, panels=tuple(filler.fill(names))) for heading, names in SECTIONS)
+    return Report(
+        title=title,
+        window=window,
+        task_id=task_id,
+        made_at=made_at,
+        database=database.place,
+        version=version,
+        sections=tuple(section for section in sections if section.panels),
+        earlier=filler.fill_earlier(made_at),
+    )
+
+
+class _Filler:
+    """Fills panels by name; what two of them ask is asked once."""
+
+    def __init__(
+        self, database: ReadingDatabase, window: Window, task_id: str | None, timeout: float | None
+    ) -> None:
+        self._database = database
+        self._window = window
+        self._task_id = task_id
+        self._timeout = timeout
+        self._panels = read_panels()
+        self._answers: dict[tuple[str, int | None], Filled] = {}
+
+    def fill(self, names: Sequence[str]) -> Iterator[Filled]:
+        """Yield the panels that tell of this time, and of this task if it is about one."""
+        for name in names:
+            by_hour = f"{name}-by-hour"
+            panel = self._panels[by_hour if self._window.is_short and by_hour in self._panels else name]
+            if self._task_id is None or "task" in panel.statement.parameters:
+                yield self._filled(panel)
+
+    def fill_earlier(self, now: datetime) -> Filled | None:
+        """Return the key figures of the window before; None if there is none."""
+        before = self._window.before(now)
+        if before is None:
+            return None
+        panel = self._panels[FIGURES]
+        return fill_panel(self._database, panel, before, task_id=self._task_id, timeout=self._timeout)
+
+    def _filled(self, panel: Panel) -> Filled:
+        asked = panel.statement.text, panel.limit
+        if asked not in self._answers:
+            self._answers[asked] = fill_panel(
+                self._database, panel, self._window, task_id=self._task_id, timeout=self._timeout
+            )
+        return msgspec.structs.replace(self._answers[asked], panel=panel)
+
+
+def told(window: Window) -> str:
+    """Return a line that says of which time a report is, and from when to when that is."""
+    return f"{window.label[:1].upper()}{window.label[1:]}: {_stretch(window)} ({window.zone.key})"
+
+
+def _stretch(window: Window) -> str:
+    since, until = (
+        None if bound is None else moment_text(bound, window.zone, minutes=True)
+        for bound in (window.since, window.until)
+    )
+    if since is None:
+        return "whenever it was" if until is None else f"up to {until}"
+    return f"{since} to {until}" if until is not None else f"from {since} on"
+
+
+def last_seconds(seconds: float, now: datetime, zone: ZoneInfo) -> Window:
+    """Return the window of so many seconds that ends now. Raises UsageError for one before the calendar."""
+    try:
+        since = now - timedelta(seconds=seconds)
+    except OverflowError as error:
+        raise UsageError("a report cannot begin so long ago") from error
+    return Window(since=since, until=now, zone=zone, label=f"the last {_span(seconds)}")
+
+
+def _span(seconds: float) -> str:
+    for length, name in ((_DAY, "day"), (_HOUR, "hour")):
+        if seconds % length == 0 and (seconds > length or name == "hour"):
+            number = round(seconds / length)
+            return name if number == 1 else f"{number:,} {name}s"
+    return duration(seconds)

@@ -1,0 +1,170 @@
+"""Is it time for a report, and where does it go? Written in a thread of its own, which only reads the copy.
+
+Whether a report is due is told by the file that the last one has left: so it does not matter when the daemon
+was started, nor how often, and several workers with the same file do not write it over and over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import threading
+from concurrent.futures import Future
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from maia_sync.errors import Bug, MaiaSyncError
+from maia_sync.report.formats import format_of, render
+from maia_sync.report.making import last_seconds, make_report
+from maia_sync.report.whole_file import whole_file
+from maia_sync.settings import Cron
+from maia_sync.store.asking import ReadingDatabase
+from maia_sync.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from maia_sync.clock import Clock
+    from maia_sync.settings import ReportSettings, Settings
+
+T = TypeVar("T")
+
+_KEY: Final = "report.file"
+_LONGEST_QUESTION: Final = 600.0
+"""Seconds for one panel."""
+_PART_OF_DATE: Final = re.compile("%[YmdHM%]")
+
+
+class WrittenReport(msgspec.Struct, frozen=True, kw_only=True):
+    """A report that the daemon has written."""
+
+    path: Path
+    panels: int
+    size: int
+    seconds: float
+    troubles: tuple[str, ...]
+    """Why panels have no answer, a sentence for each."""
+
+
+class ScheduledReport:
+    """Writes the report of `settings.report` when it is due."""
+
+    def __init__(self, settings: Settings, *, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._zone = ZoneInfo(settings.facets.time_zone)
+        self._written_at: datetime | None = None
+
+    async def write_if_due(self, due_at: datetime | None = None) -> WrittenReport | None:
+        """Write a report if none has been written since `due_at`, or for as long as the schedule says.
+
+        Raises MaiaSyncError if it cannot be made or written; what is under way ends when this is cancelled.
+        """
+        now = self._clock.now()
+        path = self.path_for(due_at or now)
+        if not await _in_daemon_thread(lambda: self._is_due(path, due_at, now)):
+            return None
+        url = self._settings.database.resolve_url()
+        database = ReadingDatabase(url=url, clock=self._clock, connections=1)
+        given_up = threading.Event()
+        try:
+            written = await _in_daemon_thread(lambda: self._write(database, path, now, given_up))
+        except asyncio.CancelledError:
+            given_up.set()
+            threading.Thread(target=database.close, daemon=True).start()  # which ends the question in hand
+            raise
+        self._written_at = now
+        return written
+
+    def path_for(self, moment: datetime) -> Path:
+        """Return the file of a report that is due then."""
+        there = moment.astimezone(self._zone)
+
+        def told(part: re.Match[str]) -> str:
+            return "%" if part[0] == "%%" else there.strftime(part[0])
+
+        return Path(_PART_OF_DATE.sub(told, str(self._report.file)))
+
+    @property
+    def _report(self) -> ReportSettings:
+        return self._settings.report
+
+    def _is_due(self, path: Path, due_at: datetime | None, now: datetime) -> bool:
+        last = self._written_at or _modified_at(path)
+        if last is None:
+            return True
+        rhythm = self._report.schedule
+        if isinstance(rhythm, Cron) or rhythm is None:
+            return due_at is not None and last < due_at
+        return now - last >= timedelta(seconds=rhythm)
+
+    def _write(
+        self, database: ReadingDatabase, path: Path, now: datetime, given_up: threading.Event
+    ) -> WrittenReport:
+        form = format_of(str(path))
+        if form is None:
+            raise Bug(f"{path} has no format")
+        begun = self._clock.monotonic()
+        window = last_seconds(self._report.since, now, self._zone)
+        with closing(database):
+            report = make_report(database, window, version=__version__, timeout=_LONGEST_QUESTION)
+        content = render(report, form).encode("utf-8", "backslashreplace")
+        if given_up.is_set():
+            raise MaiaSyncError("the report was given up, as the daemon ends")
+        _make_folder(path)
+        with whole_file(str(path), told_by=_KEY) as file:
+            file.write(content)
+        return WrittenReport(
+            path=path,
+            panels=len(report.panels),
+            size=len(content),
+            seconds=self._clock.monotonic() - begun,
+            troubles=tuple(f"{filled.panel.title}: {filled.trouble}" for filled in report.troubles),
+        )
+
+
+def _modified_at(path: Path) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except (OSError, ValueError):
+        return None
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise MaiaSyncError(f"{_KEY}: cannot make the folder {path.parent}: {reason}") from error
+
+
+async def _in_daemon_thread(work: Callable[[], T]) -> T:
+    """Do the work in a thread that keeps no process from ending."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+    outcome: Future[T] = Future()
+
+    def tell() -> None:
+        if done.done():
+            return
+        error = outcome.exception()
+        if error is None:
+            done.set_result(outcome.result())
+        else:
+            done.set_exception(error)
+
+    def run() -> None:
+        try:
+            outcome.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
+            outcome.set_exception(error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(tell)
+
+    threading.Thread(target=run, name="maia-sync-report", daemon=True).start()
+    return await done
