@@ -67,21 +67,32 @@ _EXIT_OF_SIGNAL = 128
 async def _web(
     settings: Settings, health: Health, clock: Clock, *, metrics: Metrics | None = None
 ) -> AsyncIterator[str]:
-    """Serve pages, health, and metrics if there are any, as long as the block lasts; yields the address."""
+    """Serve pages, health, and metrics if there are any, as long as the block lasts; yields the address.
+
+    Where there are none, pages are all that is wanted, and are made before the first is asked for.
+    """
     token = None
     if settings.web.token_file is not None:
         token = read_secret_file(settings.web.token_file, key="web.token_file")
     with closing(Pages(partial(_make_site, settings, clock), token=token)) as pages:
         web = make_web(health=health, token=token, metrics=metrics, pages=pages, clock=clock)
         async with WebServer(web, settings.web.host, settings.web.port) as server:
-            yield server.url
+            if metrics is not None:
+                yield server.url
+                return
+            getting_ready = asyncio.create_task(pages.get_ready())
+            try:
+                yield server.url
+            finally:
+                await getting_ready
 
 
 def _make_site(settings: Settings, clock: Clock) -> Site:
     from maia_sync.web.site import Site  # noqa: PLC0415 - its libraries are loaded once a page is asked for
 
     database = ReadingDatabase(url=settings.database.resolve_url(), clock=clock)
-    return Site(database=database, zone=ZoneInfo(settings.facets.time_zone), clock=clock)
+    zone, max_lag = ZoneInfo(settings.facets.time_zone), settings.schedule.max_lag
+    return Site(database=database, zone=zone, clock=clock, max_lag=max_lag)
 
 
 def serve_pages(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias, get_args
 import msgspec
 
 from maia_sync.errors import Bug
+from maia_sync.settings import ScheduleSettings
 from maia_sync.store.statement import Statement, read_statement
 
 if TYPE_CHECKING:
@@ -61,9 +62,13 @@ class Panel(msgspec.Struct, frozen=True, kw_only=True):
     statement: Statement
 
 
-def read_panels() -> Mapping[str, Panel]:
-    """Return the shipped panels by name, in the order of their file."""
+def read_panels(max_lag: float = ScheduleSettings().max_lag) -> Mapping[str, Panel]:
+    """Return the shipped panels by name, in the order of their file.
+
+    `max_lag`: the seconds that the copy of an active task may be behind (schedule.max_lag).
+    """
     text = resources.files(__package__).joinpath("panels.sql").read_text(encoding="utf-8")
+    text = text.replace("[max_lag]", repr(max_lag))
     panels: dict[str, Panel] = {}
     for match in _PANEL.finditer(text):
         panels[match["name"]] = _from(match["name"], match["comment"], match["sql"], panels)

@@ -4,7 +4,7 @@
 -- whose SQL it shares. :since and :until are moments (from, and up to but not including), :since_day and
 -- :until_day the days that hold them (both included). None of these is ever NULL: without a bound they are
 -- '-infinity' and 'infinity', which come before and behind everything on SQLite too, where moments are texts; so
--- each is compared plainly, and an index leads to it. :task is NULL for all tasks. Seconds and money are rounded to
+-- each is compared plainly, and an index leads to it. :task is NULL for all tasks. [max_lag] is schedule.max_lag in seconds. Seconds and money are rounded to
 -- what both databases spell alike. Vanished events count for nothing but where they are named.
 
 -- panel: figures
@@ -356,7 +356,8 @@ SELECT count(*) AS tasks,
        count(CASE WHEN status = 'active' THEN 1 END) AS active,
        count(CASE WHEN status = 'active' AND last_error_at IS NOT NULL THEN 1 END) AS failing,
        count(CASE WHEN status = 'active' AND last_polled_at IS NULL THEN 1 END) AS never_complete,
-       count(CASE WHEN status = 'active' AND lag_seconds > 1800 THEN 1 END) AS stale,
+       count(CASE WHEN status = 'active' AND lag_seconds > [max_lag] THEN 1 END) AS stale,
+       [max_lag] AS max_lag_seconds,
        round(CAST(max(CASE WHEN status = 'active' THEN lag_seconds END) AS numeric), 3) AS worst_lag_seconds,
        max(last_polled_at) AS last_polled_at,
        max(last_news_at) AS last_news_at

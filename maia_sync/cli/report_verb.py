@@ -99,7 +99,14 @@ def _made(app: "App", window: "Window", task_id: str | None, title: str | None) 
 
     url = app.settings.database.resolve_url()
     with closing(ReadingDatabase(url=url, clock=app.clock)) as database:
-        return make_report(database, window, version=__version__, title=title or TITLE, task_id=task_id)
+        return make_report(
+            database,
+            window,
+            version=__version__,
+            max_lag=app.settings.schedule.max_lag,
+            title=title or TITLE,
+            task_id=task_id,
+        )
 
 
 def _window(since: str, until: str | None, *, now: "datetime", zone: ZoneInfo) -> "Window":

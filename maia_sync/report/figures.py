@@ -33,7 +33,7 @@ _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct",
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
 _STEPS = ((_DAY, "d", _HOUR, "h"), (_HOUR, "h", _MINUTE, "min"), (_MINUTE, "min", 1, "s"))
 _LONGEST_IDENTITY = 12
-_MANY = 1_000_000
+_MANY = 10_000_000
 _SMALLEST_COST = 0.0001
 _WHOLE_NAMES: Final[Mapping[str, FigureKind]] = {
     "hour_at": "hour_at",
@@ -166,7 +166,8 @@ def _span(seconds: float) -> str:
     whole = round(seconds)
     for large, large_name, small, small_name in _STEPS:
         if whole >= large:
-            return f"{whole // large:,} {large_name} {whole % large // small} {small_name}"
+            rest = whole % large // small
+            return f"{whole // large:,} {large_name}" + (f" {rest} {small_name}" if rest else "")
     return f"{whole} s"
 
 
@@ -239,7 +240,7 @@ def plain(column: str, cell: Cell, zone: ZoneInfo) -> str:
 
 
 def short(column: str, cell: Cell, zone: ZoneInfo) -> str:
-    """Return a cell for where there is little room: a million and more in millions, `452.8 M`."""
+    """Return a cell for where there is little room: ten million and more in millions, `452.8 M`."""
     if kind_of(column) == "other" and isinstance(cell, int) and cell >= _MANY:
         return f"{cell / 1_000_000:,.1f} M"
     return plain(column, cell, zone)

@@ -14,7 +14,7 @@ from maia_sync.errors import UsageError
 from maia_sync.report.figures import duration, moment_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from maia_sync.analytics.panels import Panel
@@ -80,17 +80,19 @@ def make_report(
     window: Window,
     *,
     version: str,
+    max_lag: float,
     title: str = TITLE,
     task_id: str | None = None,
     timeout: float | None = None,
 ) -> Report:
     """Ask, and return what a report says; a panel that could not be filled says why.
 
-    `timeout` is for each panel, in seconds. Raises DatabaseError if the database is not to be had at all.
+    `max_lag`: the seconds that the copy of an active task may be behind; `timeout`: those that a panel may
+    take. Raises DatabaseError if the database is not to be had at all.
     """
     database.require_migrated()
     made_at = database.clock.now()
-    filler = _Filler(database, window, task_id, timeout)
+    filler = _Filler(database, window, task_id, timeout, read_panels(max_lag))
     sections = (Section(title=heading, panels=tuple(filler.fill(names))) for heading, names in SECTIONS)
     return Report(
         title=title,
@@ -108,13 +110,18 @@ class _Filler:
     """Fills panels by name; what two of them ask is asked once."""
 
     def __init__(
-        self, database: ReadingDatabase, window: Window, task_id: str | None, timeout: float | None
+        self,
+        database: ReadingDatabase,
+        window: Window,
+        task_id: str | None,
+        timeout: float | None,
+        panels: Mapping[str, Panel],
     ) -> None:
         self._database = database
         self._window = window
         self._task_id = task_id
         self._timeout = timeout
-        self._panels = read_panels()
+        self._panels = panels
         self._answers: dict[tuple[str, int | None], Filled] = {}
 
     def fill(self, names: Sequence[str]) -> Iterator[Filled]:

@@ -14,11 +14,8 @@ if TYPE_CHECKING:
     from maia_sync.analytics.filling import Filled
     from maia_sync.store.answer import Cell
 
-STALE_AFTER: Final = 1800.0
-"""Seconds that the copy may be behind with an active task; the panel `freshness` counts by the same."""
-
 _COUNTED: Final = (("events", "Events"), ("turns", "Turns"), ("tool_calls", "Tool calls"))
-_LARGE: Final = 1_000_000
+_LARGE: Final = 10_000_000
 
 
 def row_of(filled: Filled | None) -> Mapping[str, Cell] | None:
@@ -38,7 +35,7 @@ def activity_tiles(figures: Filled, earlier: Filled | None, span: str) -> list[T
         for name, label in _COUNTED
     ]
     tiles.append(_error_rate(told, before, span))
-    tokens = f"{_short(told['input_tokens'])} / {_short(told['output_tokens'])}"
+    tokens = " / ".join(_short(told[name], _LARGE // 10) for name in ("input_tokens", "output_tokens"))
     note = _compared(told, before, ("input_tokens", "output_tokens"), span)
     tiles.append(Tile(label="Tokens in / out", value=tokens, note=note))
     tiles.append(Tile(label="Cost", value=money(told["cost"]), note=_compared(told, before, ("cost",), span)))
@@ -60,9 +57,9 @@ def _error_rate(told: Mapping[str, Cell], before: Mapping[str, Cell] | None, spa
     )
 
 
-def _short(value: Cell) -> str:
+def _short(value: Cell, large: int = _LARGE) -> str:
     """Return a count; a large one in millions, as a tile is narrow."""
-    is_large = isinstance(value, int) and value >= _LARGE
+    is_large = isinstance(value, int) and value >= large
     return f"{int(value or 0) / 1_000_000:,.1f} M" if is_large else count(value)
 
 
@@ -89,14 +86,16 @@ def freshness_tiles(freshness: Filled, now: datetime) -> list[Tile]:
     if told is None:
         return []
     lag = told["worst_lag_seconds"]
-    is_late = isinstance(lag, int | float) and lag > STALE_AFTER
+    max_lag = _number(told["max_lag_seconds"])
+    is_late = _number(lag) > max_lag
+    late = _of(told, "stale", lambda tasks: f"{count(tasks)} {_tasks(tasks)}")
     notes = [f"{count(told['active'])} of them active", _of(told, "never_complete", _never)]
     return [
         Tile(label="Tasks tracked", value=count(told["tasks"]), note=", ".join(filter(None, notes))),
         Tile(
             label="Furthest behind",
             value=duration(lag),
-            note=_of(told, "stale", _late),
+            note=f"{late} more than {duration(max_lag)}" if late else "",
             role="bad" if is_late else "good" if lag is not None else "plain",
         ),
         Tile(
@@ -119,10 +118,6 @@ def _number(cell: Cell) -> float:
 def _of(told: Mapping[str, Cell], name: str, sentence: Callable[[int], str]) -> str:
     number = told[name]
     return sentence(number) if isinstance(number, int) and number > 0 else ""
-
-
-def _late(tasks: int) -> str:
-    return f"{count(tasks)} {_tasks(tasks)} more than {STALE_AFTER / 60:g} minutes"
 
 
 def _never(tasks: int) -> str:

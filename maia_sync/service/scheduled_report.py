@@ -112,7 +112,13 @@ class ScheduledReport:
         begun = self._clock.monotonic()
         window = last_seconds(self._report.since, now, self._zone)
         with closing(database):
-            report = make_report(database, window, version=__version__, timeout=_LONGEST_QUESTION)
+            report = make_report(
+                database,
+                window,
+                version=__version__,
+                max_lag=self._settings.schedule.max_lag,
+                timeout=_LONGEST_QUESTION,
+            )
         content = render(report, form).encode("utf-8", "backslashreplace")
         if given_up.is_set():
             raise MaiaSyncError("the report was given up, as the daemon ends")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route, Router, request_response
 
 from maia_sync.clock import SystemClock
+from maia_sync.errors import MaiaSyncError
 from maia_sync.web.guard import SECURITY_HEADERS, Guard
 
 if TYPE_CHECKING:
@@ -77,10 +79,18 @@ class Pages:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a page."""
+        await (await self._ready())(scope, receive, send)
+
+    async def get_ready(self) -> None:
+        """Make the pages now, so that the first visitor need not wait for it; trouble is told to visitors."""
+        with suppress(MaiaSyncError):
+            await self._ready()
+
+    async def _ready(self) -> ASGIApp:
         async with self._making:
             if self._made is None:
                 self._made = await asyncio.to_thread(self._make)
-        await self._made[1](scope, receive, send)
+        return self._made[1]
 
     def _make(self) -> tuple[Site, ASGIApp]:
         from maia_sync.web.login import Login  # noqa: PLC0415 - see above

@@ -44,8 +44,8 @@ def _filled(found: Found[Filled]) -> Filled:
 class Filler:
     """The panels over one database, which is only read; answers are shared by all visitors."""
 
-    def __init__(self, database: ReadingDatabase, clock: Clock) -> None:
-        self.panels: Mapping[str, Panel] = read_panels()
+    def __init__(self, database: ReadingDatabase, clock: Clock, *, max_lag: float) -> None:
+        self.panels: Mapping[str, Panel] = read_panels(max_lag)
         self._database = database
         self._clock = clock
         self._answers = Answers(clock)

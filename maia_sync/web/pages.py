@@ -64,7 +64,7 @@ _BY_HOUR: Final = "-by-hour"
 def routes(site: Site) -> list[BaseRoute]:
     """Return the paths of these pages, of single panels, of their downloads and of the list of tasks."""
     site.environment.filters.update(FILTERS)
-    filler = Filler(site.database, site.clock)
+    filler = Filler(site.database, site.clock, max_lag=site.max_lag)
     downloads = Downloads(site.database)
     pages = _Pages(site, filler, downloads)
     tasks = TaskPages(site, filler, downloads)

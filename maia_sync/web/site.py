@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from maia_sync.errors import MaiaSyncError, UsageError
 from maia_sync.report.templates import make_environment
+from maia_sync.settings import ScheduleSettings
 from maia_sync.web.guard import ADMITTED
 
 if TYPE_CHECKING:
@@ -42,17 +43,26 @@ _HEADERS = {
 _STATIC = {"page.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
+DEFAULT_MAX_LAG = ScheduleSettings().max_lag
+
+
 class NotThere(Exception):  # noqa: N818 - an answer, not a fault
     """There is no such page; the sentence says what is not there."""
 
 
 class Site:
-    """The pages over one database, which is only read."""
+    """The pages over one database, which is only read.
 
-    def __init__(self, *, database: ReadingDatabase, zone: ZoneInfo, clock: Clock) -> None:
+    `zone` is the reporting time zone, `max_lag` the seconds that the copy of an active task may be behind.
+    """
+
+    def __init__(
+        self, *, database: ReadingDatabase, zone: ZoneInfo, clock: Clock, max_lag: float = DEFAULT_MAX_LAG
+    ) -> None:
         self.database = database
         self.zone = zone
         self.clock = clock
+        self.max_lag = max_lag
         self.environment = make_environment("maia_sync.web", filters={})
 
     def close(self) -> None:

@@ -269,6 +269,17 @@ def test_the_state_of_the_copy_is_told(reading: ReadingDatabase) -> None:
     assert fill(reading, "kept", WINDOWS["all"]).rows == ((5, 3, 3),)
 
 
+def test_the_copy_is_late_by_the_bound_that_is_configured(reading: ReadingDatabase) -> None:
+    late = []
+    for max_lag in (0, 10**9):
+        panel = read_panels(max_lag)["freshness"]
+        [row] = told(fill_panel(reading, panel, WINDOWS["all"], timeout=60))
+        assert row["max_lag_seconds"] == max_lag
+        late.append(row["stale"])
+    assert late == [row["active"], 0]
+    assert row["active"] > 0
+
+
 def test_a_task_of_its_own_is_asked_alone(reading: ReadingDatabase) -> None:
     first = task_ids(1)[0]
     for name in ("slowest-turns", "slowest-calls", "latest-errors", "failing-calls"):

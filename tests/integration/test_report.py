@@ -59,7 +59,7 @@ def reading(request: pytest.FixtureRequest) -> Iterator[ReadingDatabase]:
 
 
 def made(database: ReadingDatabase, window: Window = WEEK, **options: Any) -> Report:
-    return make_report(database, window, version="1.2.3", **options)
+    return make_report(database, window, version="1.2.3", max_lag=1800.0, **options)
 
 
 def test_a_report_has_every_panel_of_its_list_and_all_are_answered(reading: ReadingDatabase) -> None:

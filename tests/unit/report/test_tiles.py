@@ -29,6 +29,7 @@ FRESHNESS: dict[str, Any] = {
     "failing": 0,
     "never_complete": 0,
     "stale": 0,
+    "max_lag_seconds": 1800,
     "worst_lag_seconds": 42.0,
     "last_polled_at": "2026-01-08 08:59:50.000000",
     "last_news_at": "2026-01-08 08:00:00.000000",
@@ -102,7 +103,7 @@ def test_a_copy_that_is_behind_says_with_how_many_tasks() -> None:
     row = {**FRESHNESS, "worst_lag_seconds": 7200.0, "stale": 1, "failing": 2, "never_complete": 3}
     tiles = {tile.label: tile for tile in freshness_tiles(filled(row), NOW)}
     assert tiles["Furthest behind"].role == tiles["Failing"].role == "bad"
-    assert tiles["Furthest behind"].note == "1 task more than 30 minutes"
+    assert tiles["Furthest behind"].note == "1 task more than 30 min"
     assert tiles["Tasks tracked"].note == "11 of them active, 3 never read to the end"
 
 
