@@ -18,9 +18,9 @@ from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import BindParameter, ColumnElement, Select
 
     from maia_sync.model import ChangedRow
     from maia_sync.store.database import Transaction
@@ -58,6 +58,52 @@ _WINDOW_BACK = (
     .order_by(*(column.desc() for column in _READING_ORDER))
     .limit(bindparam("most"))
 )
+_OF_KEY = and_(_columns.group_id == bindparam("of_group"), _columns.timestamp == bindparam("of_timestamp"))
+_AFTER: BindParameter[int] = bindparam("after_seq")
+_OF_NAMES = tuple_(*_NAME).in_(bindparam("names", expanding=True))
+_HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), _OF_KEY)
+_PAYLOADS = select(*_NAME, _columns.data, _columns.extra, _columns.timestamp_text).where(
+    _columns.task_id == bindparam("of_task")
+)
+_PAYLOADS_OF_NAMES = _PAYLOADS.where(_OF_NAMES)
+_PAYLOADS_BETWEEN = _PAYLOADS.where(_columns.seq.between(bindparam("low"), bindparam("high")))
+
+
+def _looking_up(condition: ColumnElement[bool], *, newest_first: bool) -> Select[Any]:
+    """Make a query for rows, each with the place that follows it and whether others share its own.
+
+    The queries are made once, below: to make one takes longer than to run it.
+    """
+    other = task_event.alias()
+    same_row = and_(*(other.c[column.name] == column for column in _NAME))
+    of_task = other.c.task_id == bindparam("of_task")
+    beside = exists().where(of_task, other.c.seq == _columns.seq, not_(same_row))
+    if newest_first:
+        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < _columns.seq)
+    else:
+        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > _columns.seq)
+    order = [column.desc() if newest_first else column.asc() for column in _READING_ORDER]
+    return (
+        select(*_IDENTITY, beside.label("beside"), behind.scalar_subquery().label("behind"))
+        .where(_columns.task_id == bindparam("of_task"), condition)
+        .order_by(*order)
+    )
+
+
+_LOOK_UP_NAMES = {back: _looking_up(_OF_NAMES, newest_first=back) for back in (False, True)}
+_LOOK_UP_CANONICALS = {
+    back: _looking_up(
+        and_(_OF_KEY, _columns.canonical.in_(bindparam("canonicals", expanding=True))), newest_first=back
+    )
+    for back in (False, True)
+}
+_LOOK_UP_BEHIND = {
+    back: _looking_up(
+        and_(_OF_KEY, (_columns.seq < _AFTER) if back else (_columns.seq > _AFTER)), newest_first=back
+    ).limit(bindparam("most"))
+    for back in (False, True)
+}
+"""By whether the log is served newest first."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -128,18 +174,17 @@ def read_rows_of_keys(
     next_ordinals: dict[EventKey, int] = {}
     for at in range(0, len(keys), _CHUNK):
         first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
-        names = tuple_(_columns.group_id, _columns.timestamp, _columns.ordinal)
-        for row in _looked_up(tx, log, names.in_(first_of)):
+        for row in _looked_up(tx, log, _LOOK_UP_NAMES, names=first_of):
             rows[(row.group_id, row.timestamp, 0)] = row
             next_ordinals[(row.group_id, row.timestamp)] = 1
     for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
-        of_key = and_(_columns.group_id == key[0], _columns.timestamp == key[1])
-        highest = select(func.max(_columns.ordinal)).where(_columns.task_id == log.task_id, of_key)
-        next_ordinals[key] = int(tx.connection.execute(highest).scalar_one()) + 1
+        of_key = {"of_group": key[0], "of_timestamp": key[1]}
+        highest = tx.connection.execute(_HIGHEST, {"of_task": log.task_id, **of_key}).scalar_one()
+        next_ordinals[key] = int(highest) + 1
         wanted = canonicals_of(key)
         for at in range(0, len(wanted), _CHUNK):
             some = wanted[at : at + _CHUNK]
-            for row in _looked_up(tx, log, and_(of_key, _columns.canonical.in_(some))):
+            for row in _looked_up(tx, log, _LOOK_UP_CANONICALS, canonicals=some, **of_key):
                 rows[(row.group_id, row.timestamp, row.ordinal)] = row
     return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
 
@@ -148,38 +193,15 @@ def read_rows_of_key_behind(
     tx: Transaction, log: TaskLog, key: EventKey, after: int, limit: int
 ) -> list[StoredRow]:
     """Return up to `limit` rows of one key behind a place in the order of the walk."""
-    condition = and_(
-        _columns.group_id == key[0],
-        _columns.timestamp == key[1],
-        _columns.seq < -after if log.newest_first else _columns.seq > after,
-    )
-    return _looked_up(tx, log, condition, limit=limit)
+    of_key = {"of_group": key[0], "of_timestamp": key[1]}
+    return _looked_up(tx, log, _LOOK_UP_BEHIND, after_seq=_turned(log, after), most=limit, **of_key)
 
 
 def _looked_up(
-    tx: Transaction, log: TaskLog, condition: ColumnElement[bool], limit: int | None = None
+    tx: Transaction, log: TaskLog, queries: Mapping[bool, Select[Any]], **values: Any
 ) -> list[StoredRow]:
-    """Read rows by a condition, each with the place that follows it and whether others share its own."""
-    other = task_event.alias()
-    same_row = and_(*(other.c[column.name] == column for column in _NAME))
-    of_task = other.c.task_id == log.task_id
-    beside = exists().where(of_task, other.c.seq == _columns.seq, not_(same_row))
-    if log.newest_first:
-        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < _columns.seq)
-        order = [column.desc() for column in _READING_ORDER]
-    else:
-        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > _columns.seq)
-        order = [column.asc() for column in _READING_ORDER]
-    statement = (
-        select(*_IDENTITY, beside.label("beside"), behind.scalar_subquery().label("behind"))
-        .where(_columns.task_id == log.task_id, condition)
-        .order_by(*order)
-        .limit(limit)
-    )
-    return [
-        _identity(log, row, tied=bool(row.beside), next_seq=row.behind)
-        for row in tx.connection.execute(statement)
-    ]
+    found = tx.connection.execute(queries[log.newest_first], {"of_task": log.task_id, **values})
+    return [_identity(log, row, tied=bool(row.beside), next_seq=row.behind) for row in found]
 
 
 def _identity(log: TaskLog, row: Any, *, tied: bool, next_seq: int | None = None) -> StoredRow:
@@ -204,7 +226,7 @@ def read_payloads(
     payloads: dict[tuple[str, int, int], Payload] = {}
     for at in range(0, len(rows), _CHUNK):
         chunk = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
-        payloads |= _payloads(tx, task_id, tuple_(*_NAME).in_(chunk))
+        payloads |= _payloads(tx, _PAYLOADS_OF_NAMES, of_task=task_id, names=chunk)
     return payloads
 
 
@@ -213,17 +235,13 @@ def read_payloads_between(
 ) -> dict[tuple[str, int, int], Payload]:
     """Return the payloads from one place to another by (group_id, timestamp, ordinal)."""
     low, high = sorted((_turned(log, first), _turned(log, last)))
-    return _payloads(tx, log.task_id, _columns.seq.between(low, high))
+    return _payloads(tx, _PAYLOADS_BETWEEN, of_task=log.task_id, low=low, high=high)
 
 
-def _payloads(
-    tx: Transaction, task_id: str, condition: ColumnElement[bool]
-) -> dict[tuple[str, int, int], Payload]:
-    payload = (_columns.data, _columns.extra, _columns.timestamp_text)
-    statement = select(*_NAME, *payload).where(_columns.task_id == task_id, condition)
+def _payloads(tx: Transaction, query: Select[Any], **values: Any) -> dict[tuple[str, int, int], Payload]:
     return {
         (group_id, timestamp, ordinal): Payload(data=data, extra=extra, timestamp_text=text)
-        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(statement)
+        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(query, values)
     }
 
 
