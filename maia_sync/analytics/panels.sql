@@ -399,7 +399,7 @@ LIMIT :limit;
 -- With which active tasks did the latest poll fail, and why?
 -- empty: No task is failing.
 -- limit: 50
-SELECT task_id, label, failures, last_error_at, next_poll_at, substr(last_error, 1, 300) AS last_error
+SELECT task_id, label, failures, last_error_at AS failed_at, next_poll_at, substr(last_error, 1, 300) AS last_error
 FROM task
 WHERE last_error_at IS NOT NULL AND status NOT IN ('paused', 'forbidden', 'missing', 'untracked')
 ORDER BY last_error_at DESC, task_id
@@ -410,7 +410,7 @@ LIMIT :limit;
 -- Which tasks does the API refuse to show, or not know?
 -- empty: The API shows every task that is tracked.
 -- limit: 50
-SELECT task_id, label, status, last_error_at, next_poll_at, substr(last_error, 1, 300) AS last_error
+SELECT task_id, label, status, last_error_at AS failed_at, next_poll_at, substr(last_error, 1, 300) AS last_error
 FROM task
 WHERE status IN ('forbidden', 'missing')
 ORDER BY last_error_at DESC NULLS LAST, task_id
