@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -45,27 +45,37 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         return {
             "since": since or _BEFORE_ALL,
             "until": until or _AFTER_ALL,
-            "since_day": _BEFORE_ALL if since is None else since.astimezone(self.zone).date(),
-            "until_day": _AFTER_ALL if until is None else (until - _INSTANT).astimezone(self.zone).date(),
+            "since_day": _BEFORE_ALL if since is None else _day_of(since, self.zone),
+            "until_day": _AFTER_ALL if until is None else _day_of(until - _INSTANT, self.zone),
         }
 
     def before(self, now: datetime) -> Window | None:
         """Return the window of the same length before this one; None where it has an open end.
 
-        What of this one is still to come is left out at the end of the other as well: a day that has just
-        begun is not compared with a whole one.
+        What of this one is still to come is left out at the end of the other as well, and its label says so:
+        a day that has just begun is not compared with a whole one.
         """
         if self.since is None or self.until is None:
             return None
         # By the clock on the wall of the zone, so that a window of days begins and ends with days.
-        since, until = self.since.astimezone(self.zone), self.until.astimezone(self.zone)
-        length = until.replace(tzinfo=None) - since.replace(tzinfo=None)
-        passed = min(self.until, max(now, self.since)).astimezone(self.zone)
         try:
+            since, until = self.since.astimezone(self.zone), self.until.astimezone(self.zone)
+            length = until.replace(tzinfo=None) - since.replace(tzinfo=None)
+            passed = min(self.until, max(now, self.since)).astimezone(self.zone)
             earlier = (since - length).astimezone(UTC), (passed - length).astimezone(UTC)
         except OverflowError:
             return None
-        return Window(since=earlier[0], until=earlier[1], zone=self.zone, label=f"the {_span(length)} before")
+        span = f"{_span(length)} before"
+        label = f"the {span}" if passed >= until else f"the same time {span}"
+        return Window(since=earlier[0], until=earlier[1], zone=self.zone, label=label)
+
+
+def _day_of(moment: datetime, zone: ZoneInfo) -> date:
+    """Return the day of a moment in a zone; the calendar's first or last one where the zone's lies beyond."""
+    try:
+        return moment.astimezone(zone).date()
+    except OverflowError:
+        return date.min if moment.year == date.min.year else date.max
 
 
 def _span(length: timedelta) -> str:

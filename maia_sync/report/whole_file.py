@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LONGEST_SHOWN: Final = 60
+_KEPT_OF_NAME: Final = 40
+"""A name may take 255 bytes, and what is put behind it counts."""
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def whole_file(path: str, *, told_by: str) -> Iterator[IO[bytes]]:
     try:
         target = Path(path).resolve()
         is_replaced = target.is_file() or not target.exists()  # a pipe or a device cannot be
-        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part") if is_replaced else target
+        beside = target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.part") if is_replaced else target
         file = beside.open("xb" if is_replaced else "wb")
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(_unwritable(path, told_by, error)) from error

@@ -40,6 +40,11 @@ _HEADERS = {
     # Without it a browser would not say, where it sees no secure connection, that a form comes from here.
     "Referrer-Policy": "same-origin",
 }
+_HEADINGS = {
+    400: "The address asks for something that cannot be",
+    404: "Page not found",
+    503: "The database does not answer",
+}
 _STATIC = {"page.css": "text/css", "live.js": "text/javascript", "icon.svg": "image/svg+xml"}
 
 
@@ -83,7 +88,13 @@ class Site:
 
     async def not_there(self, request: Request) -> Response:
         """Answer for an address that leads to no page."""
-        return await self.render(request, "trouble.html", status=404, sentence="There is no such page.")
+        return await self._trouble(request, 404, "There is no such page.")
+
+    async def _trouble(self, request: Request, status: int, sentence: str) -> Response:
+        told = f"{sentence[:1].upper()}{sentence[1:].rstrip('.')}."
+        return await self.render(
+            request, "trouble.html", status=status, heading=_HEADINGS[status], sentence=told
+        )
 
     def answering(self, endpoint: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Any]:
         """Wrap an endpoint, so that what goes wrong is answered by a page with one sentence."""
@@ -98,7 +109,7 @@ class Site:
                 status, sentence = 400, str(error)
             except MaiaSyncError as error:
                 status, sentence = 503, str(error)
-            return await self.render(request, "trouble.html", status=status, sentence=sentence)
+            return await self._trouble(request, status, sentence)
 
         return answered
 
