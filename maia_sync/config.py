@@ -63,6 +63,11 @@ CONFIG_VARIABLE: Final = "MAIA_SYNC_CONFIG"
 _PREFIX = "MAIA_SYNC_"
 _DEFAULT_PATH = Path("config.toml")
 _LONGEST_SHOWN = 60
+_TUPLE: Final = re.compile(r"\((?:'[^']*'(?:, |,(?=\))|(?=\))))+\)")
+_IN_TUPLE: Final = re.compile("'([^']*)'")
+_TWICE: Final = re.compile(
+    r"Cannot declare (?P<name>.+) twice \(at (?:line (?P<line>[0-9]+), .*|end of document)\)"
+)
 
 Key: TypeAlias = tuple[str, str]
 """A section and the name of a key in it."""
@@ -107,7 +112,8 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
 def _read_toml(file: Path, problems: list[str], *, optional: bool) -> dict[str, Any]:
     try:
         # Windows editors put a byte order mark before UTF-8, which TOML 1.0 does not know.
-        return tomllib.loads(file.read_bytes().decode("utf-8-sig"))
+        text = file.read_bytes().decode("utf-8-sig")
+        return tomllib.loads(text)
     except FileNotFoundError as error:
         if not optional:
             problems.append(f"{file}: cannot be read: {error.strerror}")
@@ -117,10 +123,19 @@ def _read_toml(file: Path, problems: list[str], *, optional: bool) -> dict[str, 
         line = error.object.count(b"\n", 0, error.start) + 1
         problems.append(f"{file}: line {line}: expected UTF-8 text")
     except tomllib.TOMLDecodeError as error:
-        problems.append(f"{file}: expected TOML: {error}")
+        problems.append(f"{file}: {_toml_fault(str(error), len(text.splitlines()))}")
     except (ValueError, RecursionError):
         problems.append(f"{file}: expected a readable path, and values of reasonable size and depth")
     return {}
+
+
+def _toml_fault(reason: str, lines: int) -> str:
+    """Return what tomllib complains of in a file of so many lines: names as they are written there."""
+    reason = _TUPLE.sub(lambda names: _plain(".".join(_IN_TUPLE.findall(names[0]))), reason)
+    twice = _TWICE.fullmatch(reason)
+    if twice is None:
+        return f"expected TOML: {reason}"
+    return f"line {twice['line'] or lines}: section [{twice['name']}] stands twice"
 
 
 def _from_file(document: dict[str, Any], where: str, problems: list[str]) -> dict[Key, _Given]:

@@ -60,6 +60,8 @@ _LAST_RESORT_SECONDS = 9.0
 _LAST_RESORT_OF_PAGES = 2.0
 _SAME_SIGNAL_SECONDS = 1.0
 _BETWEEN_BEATS = 10.0
+_VISITORS_WAIT = 5.0
+"""Seconds that a page waits for a SQLite file that somebody else has locked."""
 _EXIT_OF_SIGNAL = 128
 
 
@@ -90,7 +92,9 @@ async def _web(
 def _make_site(settings: Settings, clock: Clock) -> Site:
     from maia_sync.web.site import Site  # noqa: PLC0415 - its libraries are loaded once a page is asked for
 
-    database = ReadingDatabase(url=settings.database.resolve_url(), clock=clock)
+    database = ReadingDatabase(
+        url=settings.database.resolve_url(), clock=clock, connections=8, busy_timeout=_VISITORS_WAIT
+    )
     zone, max_lag = ZoneInfo(settings.facets.time_zone), settings.schedule.max_lag
     return Site(database=database, zone=zone, clock=clock, max_lag=max_lag)
 

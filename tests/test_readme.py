@@ -119,6 +119,11 @@ def test_every_key_stands_in_the_readme_with_its_variable() -> None:
 # ------------------------------------------------------------------ commands
 
 
+def program_of(verb: str) -> Any:
+    program: Any = typer.main.get_command(cli)
+    return program.commands[verb]
+
+
 def verbs_of_program() -> dict[str, set[str]]:
     """Return each verb, `db upgrade` and the like too, with its long options."""
     program: Any = typer.main.get_command(cli)
@@ -168,6 +173,18 @@ def test_the_test_command_of_the_readme_is_the_one_of_ci() -> None:
     assert words[words.index(".venv/bin/python") + 1 :] == ci_line[ci_line.index("-m") :]
     (extras,) = {word for word in words if word.startswith(".[")}
     assert f"'{extras}'" in ci
+
+
+def test_the_walkthrough_names_what_the_sandbox_prints() -> None:
+    at = [number for number, block in enumerate(blocks()) if block.text.endswith("maia-sync sandbox\n")]
+    assert len(at) == 1
+    lines = [shlex.split(line, comments=True) for line in blocks()[at[0] + 1].text.splitlines()]
+    exported = dict(word.split("=", 1) for verb, *words in lines if verb == "export" for word in words)
+    options = {one.name: one for one in program_of("sandbox").params}
+    assert load_settings(environ=exported).api.base_url == f"http://127.0.0.1:{options['port'].default}"
+    (tracked,) = [words[2:] for words in lines if words[1:2] == ["track"]]
+    tasks, seed = options["tasks"].default, options["seed"].default
+    assert tracked == list(make_world(seed=seed, tasks=tasks, events_per_task=0).logs)[: len(tracked)]
 
 
 # ------------------------------------------------------------------ tables

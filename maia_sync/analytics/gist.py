@@ -6,6 +6,7 @@ What is inside a payload is Maia's to decide: any JSON value is possible, and no
 from __future__ import annotations
 
 import json
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -76,6 +77,16 @@ def _text_of(value: object, names: Sequence[str], depth: int) -> str | None:
         if isinstance(value.get(name), dict) and (found := _text_of(value[name], names, depth + 1)):
             return found
     return None
+
+
+def first_text_of(value: object, depth: int = 0) -> str:
+    """Return the first text in a value that has more than blanks in it; "" if there is none."""
+    if isinstance(value, str):
+        return value if value.strip() else ""
+    if depth >= _DEEPEST or not isinstance(value, dict | list):
+        return ""
+    parts = islice(value.values() if isinstance(value, dict) else value, _MOST_PARTS)
+    return next((found for part in parts if (found := first_text_of(part, depth + 1))), "")
 
 
 def _texts_of(parts: list[Any], depth: int) -> Iterator[str]:

@@ -29,9 +29,9 @@ WHERE a.day >= :since_day AND a.day <= :until_day AND a.slot_at >= :since AND a.
 
 -- panel: activity
 -- title: Events
--- How many events were there on each day, and of what kind?
+-- How many events were there over time, and of what kind?
 -- chart: days day: user_messages as user, agent_messages as agent, tool_calls as tool, other as other
--- empty: No event is stored of this time. Choose a longer time above, or track a task: maia-sync track ID.
+-- empty: No event is stored of this time. Choose a longer time, or track a task: `maia-sync track ID`.
 -- limit: 400
 SELECT day, CAST(sum(events) AS bigint) AS events,
        CAST(sum(user_messages) AS bigint) AS user_messages,
@@ -48,9 +48,9 @@ LIMIT :limit;
 
 -- panel: activity-by-hour
 -- title: Events
--- How many events were there in each hour, and of what kind?
+-- How many events were there over time, and of what kind?
 -- chart: hours hour_at: user_messages as user, agent_messages as agent, tool_calls as tool, other as other
--- empty: No event is stored of this time. Choose a longer time above, or track a task: maia-sync track ID.
+-- empty: No event is stored of this time. Choose a longer time, or track a task: `maia-sync track ID`.
 -- limit: 400
 SELECT hour_at, CAST(sum(events) AS bigint) AS events,
        CAST(sum(user_messages) AS bigint) AS user_messages,
@@ -67,9 +67,9 @@ LIMIT :limit;
 
 -- panel: tool-calls
 -- title: Tool calls
--- How many tool calls were there on each day, and how many failed?
+-- How many tool calls were there over time, and how many failed?
 -- chart: days day: without_error as good, failed as bad
--- empty: No tool was called in this time. Choose a longer time above.
+-- empty: No tool was called in this time. Choose a longer time.
 -- limit: 400
 SELECT day, CAST(sum(tool_calls) AS bigint) AS tool_calls,
        CAST(CASE WHEN sum(tool_calls) > sum(tool_errors) THEN sum(tool_calls) - sum(tool_errors) ELSE 0 END AS bigint)
@@ -86,9 +86,9 @@ LIMIT :limit;
 
 -- panel: tool-calls-by-hour
 -- title: Tool calls
--- How many tool calls were there in each hour, and how many failed?
+-- How many tool calls were there over time, and how many failed?
 -- chart: hours hour_at: without_error as good, failed as bad
--- empty: No tool was called in this time. Choose a longer time above.
+-- empty: No tool was called in this time. Choose a longer time.
 -- limit: 400
 SELECT hour_at, CAST(sum(tool_calls) AS bigint) AS tool_calls,
        CAST(CASE WHEN sum(tool_calls) > sum(tool_errors) THEN sum(tool_calls) - sum(tool_errors) ELSE 0 END AS bigint)
@@ -105,9 +105,9 @@ LIMIT :limit;
 
 -- panel: tokens
 -- title: Tokens
--- How many tokens went into the models on each day, and how many came out?
+-- How many tokens went into the models over time, and how many came out?
 -- chart: days day: input_tokens as input, output_tokens as output
--- empty: No event of this time tells tokens. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No event of this time tells tokens. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 400
 SELECT day, CAST(sum(input_tokens) AS bigint) AS input_tokens, CAST(sum(output_tokens) AS bigint) AS output_tokens
 FROM task_activity
@@ -120,9 +120,9 @@ LIMIT :limit;
 
 -- panel: tokens-by-hour
 -- title: Tokens
--- How many tokens went into the models in each hour, and how many came out?
+-- How many tokens went into the models over time, and how many came out?
 -- chart: hours hour_at: input_tokens as input, output_tokens as output
--- empty: No event of this time tells tokens. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No event of this time tells tokens. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 400
 SELECT hour_at, CAST(sum(input_tokens) AS bigint) AS input_tokens, CAST(sum(output_tokens) AS bigint) AS output_tokens
 FROM task_activity
@@ -135,9 +135,9 @@ LIMIT :limit;
 
 -- panel: cost
 -- title: Cost
--- What did the models cost on each day, in whatever currency the payloads tell it?
+-- What did the models cost over time, in whatever currency the payloads tell it?
 -- chart: days day: cost as plain
--- empty: No event of this time tells a cost. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No event of this time tells a cost. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 400
 SELECT day, round(CAST(sum(cost) AS numeric), 5) AS cost
 FROM task_activity
@@ -150,9 +150,9 @@ LIMIT :limit;
 
 -- panel: cost-by-hour
 -- title: Cost
--- What did the models cost in each hour, in whatever currency the payloads tell it?
+-- What did the models cost over time, in whatever currency the payloads tell it?
 -- chart: hours hour_at: cost as plain
--- empty: No event of this time tells a cost. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No event of this time tells a cost. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 400
 SELECT hour_at, round(CAST(sum(cost) AS numeric), 5) AS cost
 FROM task_activity
@@ -166,7 +166,7 @@ LIMIT :limit;
 -- panel: slowest-turns
 -- title: Slowest turns
 -- Which turns took longest, from the user's message to the last answer?
--- empty: No turn began in this time. Choose a longer time above.
+-- empty: No turn of this time took any time. Choose a longer time.
 -- limit: 20
 SELECT t.started_at, round(CAST(t.duration_seconds AS numeric), 3) AS duration_seconds, t.task_id, k.label,
        t.group_id, t.user_id, t.agent_name, t.steps, t.tool_calls, t.errors,
@@ -177,14 +177,14 @@ FROM (SELECT started_at, duration_seconds, task_id, group_id, user_id, agent_nam
       ORDER BY duration_seconds DESC NULLS LAST, started_at, task_id, group_id
       LIMIT :limit) t
 LEFT JOIN task k ON k.task_id = t.task_id
-WHERE t.duration_seconds IS NOT NULL
+WHERE t.duration_seconds > 0
 ORDER BY t.duration_seconds DESC, t.started_at, t.task_id, t.group_id;
 
 -- panel: tools
 -- title: Tools
 -- How often was each tool called and did it fail, and how long did a call take (median, 95th percentile, longest)?
 -- chart: ranked tool_name: without_error as good, failed as bad
--- empty: No tool was called in this time. Choose a longer time above.
+-- empty: No tool was called in this time. Choose a longer time.
 -- limit: 50
 WITH call AS (
   SELECT tool_name, round(CAST(duration_ms AS numeric), 0) AS took_ms, count(*) AS calls, count(outcome) AS answered,
@@ -218,7 +218,7 @@ LIMIT :limit;
 -- title: Error rates
 -- Which share of each tool's answered calls failed?
 -- chart: ranked tool_name: error_rate as bad
--- empty: No tool was called in this time. Choose a longer time above.
+-- empty: No tool was called in this time. Choose a longer time.
 -- limit: 50
 -- asks: tools
 
@@ -226,56 +226,65 @@ LIMIT :limit;
 -- title: Durations
 -- How long do a tool's slow calls take: which duration do 95 of 100 calls not exceed?
 -- chart: ranked tool_name: p95_ms as tool
--- empty: No tool was called in this time. Choose a longer time above.
+-- empty: No tool was called in this time. Choose a longer time.
 -- limit: 50
 -- asks: tools
 
 -- panel: slowest-calls
 -- title: Slowest calls
 -- Which tool calls took longest?
--- empty: No call of this time has an answer. Choose a longer time above.
+-- empty: No call of this time has an answer. Choose a longer time.
 -- limit: 20
-SELECT called_at, round(CAST(duration_ms AS numeric), 3) AS duration_ms, tool_name, outcome, error_type, agent_name,
-       task_id, group_id, call_seq AS seq
-FROM v_tool_call
-WHERE duration_ms IS NOT NULL AND called_at >= :since AND called_at < :until
-  AND (:task IS NULL OR task_id = :task)
-ORDER BY v_tool_call.duration_ms DESC, called_at, task_id, call_seq
-LIMIT :limit;
+SELECT x.called_at, round(CAST(x.duration_ms AS numeric), 3) AS duration_ms, x.tool_name, x.outcome, x.error_type,
+       x.agent_name, x.task_id, k.label, x.group_id, x.call_seq AS seq
+FROM (SELECT called_at, duration_ms, tool_name, outcome, error_type, agent_name, task_id, group_id, call_seq
+      FROM v_tool_call
+      WHERE duration_ms IS NOT NULL AND called_at >= :since AND called_at < :until
+        AND (:task IS NULL OR task_id = :task)
+      ORDER BY duration_ms DESC, called_at, task_id, call_seq
+      LIMIT :limit) x
+LEFT JOIN task k ON k.task_id = x.task_id
+ORDER BY x.duration_ms DESC, x.called_at, x.task_id, x.call_seq;
 
 -- panel: failing-calls
 -- title: Failing calls
 -- Which tool calls failed last, by the time of the failure?
 -- empty: No tool call failed in this time.
 -- limit: 50
-SELECT e.occurred_at AS failed_at,
-       coalesce(e.tool_name, (
-         SELECT min(c.tool_name) FROM task_event c
-         WHERE c.task_id = e.task_id AND c.tool_call_id = e.tool_call_id AND c.event_kind = 'tool_call'
-           AND c.vanished_at IS NULL)) AS tool_name,
-       e.error_type, round(CAST(e.duration_ms AS numeric), 3) AS duration_ms, e.task_id, e.group_id, e.seq
-FROM task_event e
-WHERE e.outcome = 'error' AND e.event_kind IN ('tool_call', 'tool_result') AND e.vanished_at IS NULL
-  AND e.occurred_at >= :since AND e.occurred_at < :until
-  AND (:task IS NULL OR e.task_id = :task)
-ORDER BY e.occurred_at DESC, e.task_id, e.seq DESC
-LIMIT :limit;
+SELECT x.failed_at, x.tool_name, x.error_type, x.duration_ms, x.task_id, k.label, x.group_id, x.seq
+FROM (SELECT e.occurred_at AS failed_at,
+             coalesce(e.tool_name, (
+               SELECT min(c.tool_name) FROM task_event c
+               WHERE c.task_id = e.task_id AND c.tool_call_id = e.tool_call_id AND c.event_kind = 'tool_call'
+                 AND c.vanished_at IS NULL)) AS tool_name,
+             e.error_type, round(CAST(e.duration_ms AS numeric), 3) AS duration_ms, e.task_id, e.group_id, e.seq
+      FROM task_event e
+      WHERE e.outcome = 'error' AND e.event_kind IN ('tool_call', 'tool_result') AND e.vanished_at IS NULL
+        AND e.occurred_at >= :since AND e.occurred_at < :until
+        AND (:task IS NULL OR e.task_id = :task)
+      ORDER BY e.occurred_at DESC, e.task_id, e.seq DESC
+      LIMIT :limit) x
+LEFT JOIN task k ON k.task_id = x.task_id
+ORDER BY x.failed_at DESC, x.task_id, x.seq DESC;
 
 -- panel: unanswered-calls
 -- title: Unanswered calls
 -- Which tool calls have no result in the log, the newest first?
 -- empty: Every tool call of this time has its result.
 -- limit: 50
-SELECT called_at, tool_name, agent_name, task_id, group_id, call_seq AS seq
-FROM v_tool_call
-WHERE result_seq IS NULL AND outcome IS NULL AND called_at >= :since AND called_at < :until
-  AND (:task IS NULL OR task_id = :task)
-ORDER BY called_at DESC, task_id, call_seq
-LIMIT :limit;
+SELECT x.called_at, x.tool_name, x.agent_name, x.task_id, k.label, x.group_id, x.call_seq AS seq
+FROM (SELECT called_at, tool_name, agent_name, task_id, group_id, call_seq
+      FROM v_tool_call
+      WHERE result_seq IS NULL AND outcome IS NULL AND called_at >= :since AND called_at < :until
+        AND (:task IS NULL OR task_id = :task)
+      ORDER BY called_at DESC, task_id, call_seq
+      LIMIT :limit) x
+LEFT JOIN task k ON k.task_id = x.task_id
+ORDER BY x.called_at DESC, x.task_id, x.call_seq;
 
 -- panel: errors
 -- title: Errors
--- How many events reported an error on each day, of tool calls and of other kinds?
+-- How many events reported an error over time, of tool calls and of other kinds?
 -- chart: days day: tool_calls as tool, other as other
 -- empty: No event of this time reports an error.
 -- limit: 400
@@ -292,7 +301,7 @@ LIMIT :limit;
 
 -- panel: errors-by-hour
 -- title: Errors
--- How many events reported an error in each hour, of tool calls and of other kinds?
+-- How many events reported an error over time, of tool calls and of other kinds?
 -- chart: hours hour_at: tool_calls as tool, other as other
 -- empty: No event of this time reports an error.
 -- limit: 400
@@ -313,7 +322,7 @@ LIMIT :limit;
 -- chart: ranked error_type: errors as bad
 -- empty: No event of this time reports an error.
 -- limit: 10
-SELECT coalesce(error_type, 'not told') AS error_type, count(*) AS errors, count(DISTINCT task_id) AS tasks
+SELECT coalesce(error_type, 'no type') AS error_type, count(*) AS errors, count(DISTINCT task_id) AS tasks
 FROM task_event
 WHERE outcome = 'error' AND vanished_at IS NULL AND occurred_at >= :since AND occurred_at < :until
   AND (:task IS NULL OR task_id = :task)
@@ -340,18 +349,21 @@ LIMIT :limit;
 -- Which events report an error, the newest first?
 -- empty: No event of this time reports an error.
 -- limit: 50
-SELECT e.occurred_at, e.error_type, e.event_type, e.tool_name, e.task_id, e.group_id, e.seq,
-       substr(CAST(e.data AS text), 1, 300) AS excerpt
-FROM task_event e
-WHERE e.outcome = 'error' AND e.vanished_at IS NULL AND e.occurred_at >= :since AND e.occurred_at < :until
-  AND (:task IS NULL OR e.task_id = :task)
-ORDER BY e.occurred_at DESC, e.task_id, e.seq DESC
-LIMIT :limit;
+SELECT x.occurred_at, x.error_type, x.event_type, x.tool_name, x.task_id, k.label, x.group_id, x.seq, x.excerpt
+FROM (SELECT e.occurred_at, e.error_type, e.event_type, e.tool_name, e.task_id, e.group_id, e.seq,
+             substr(CAST(e.data AS text), 1, 300) AS excerpt
+      FROM task_event e
+      WHERE e.outcome = 'error' AND e.vanished_at IS NULL AND e.occurred_at >= :since AND e.occurred_at < :until
+        AND (:task IS NULL OR e.task_id = :task)
+      ORDER BY e.occurred_at DESC, e.task_id, e.seq DESC
+      LIMIT :limit) x
+LEFT JOIN task k ON k.task_id = x.task_id
+ORDER BY x.occurred_at DESC, x.task_id, x.seq DESC;
 
 -- panel: freshness
 -- title: Freshness
 -- How far is the copy behind, and how many tasks fail?
--- empty: No task is tracked yet: maia-sync track ID.
+-- empty: No task is tracked yet: `maia-sync track ID`.
 SELECT count(*) AS tasks,
        count(CASE WHEN status = 'active' THEN 1 END) AS active,
        count(CASE WHEN status = 'active' AND last_error_at IS NOT NULL THEN 1 END) AS failing,
@@ -368,7 +380,7 @@ WHERE status <> 'untracked';
 -- title: Tasks by state
 -- How many tasks are in which state?
 -- chart: ranked status: tasks as plain
--- empty: No task is tracked yet: maia-sync track ID.
+-- empty: No task is tracked yet: `maia-sync track ID`.
 -- limit: 10
 SELECT status, count(*) AS tasks
 FROM task
@@ -379,7 +391,7 @@ LIMIT :limit;
 -- panel: stale-tasks
 -- title: Furthest behind
 -- Which active tasks is the copy furthest behind with?
--- empty: No task is active. Track one: maia-sync track ID.
+-- empty: No task is active. Track one: `maia-sync track ID`.
 -- limit: 20
 SELECT h.task_id, h.label, h.lag_seconds, h.last_polled_at, h.next_poll_at, h.failures, h.lease_owner,
        substr(h.last_error, 1, 300) AS last_error
@@ -392,6 +404,18 @@ FROM (SELECT task_id
             ORDER BY last_polled_at LIMIT :limit) once_complete) k
 JOIN v_sync_health h ON h.task_id = k.task_id
 ORDER BY h.lag_seconds DESC, h.task_id
+LIMIT :limit;
+
+-- panel: task-copy
+-- title: State and lag
+-- In which state is a task, how far is its copy behind, and what went wrong last?
+-- empty: The task is not tracked. Track it: `maia-sync track ID`.
+-- limit: 20
+SELECT task_id, label, status, lag_seconds, last_polled_at, last_news_at, reconciled_at, failures,
+       last_error_at AS failed_at, substr(last_error, 1, 300) AS last_error
+FROM v_sync_health
+WHERE (:task IS NULL OR task_id = :task)
+ORDER BY lag_seconds DESC, task_id
 LIMIT :limit;
 
 -- panel: failing-tasks
@@ -419,7 +443,7 @@ LIMIT :limit;
 -- panel: next-polls
 -- title: Next polls
 -- Which tasks are polled next?
--- empty: No poll is due: nobody runs maia-sync run, or no task is active.
+-- empty: No poll is due: nobody runs `maia-sync run`, or no task is active.
 -- limit: 20
 SELECT next_poll_at, task_id, label, status,
        round(CAST(NULLIF(poll_interval, 0) AS numeric), 3) AS poll_interval_seconds, failures
@@ -443,34 +467,40 @@ LIMIT :limit;
 
 -- panel: runs
 -- title: Runs
--- What did the last runs come to?
--- empty: There was no run yet. Start the service: maia-sync run, or sync once: maia-sync sync.
+-- What did the last runs come to, in how many walks (each reads on in one task, as often as it is due)?
+-- empty: There was no run yet. Start the service: `maia-sync run`, or sync once: `maia-sync sync`.
 -- limit: 30
-SELECT id, kind, worker, started_at, ended_at, status, tasks, tasks_failed, tasks_held, requests, bytes, events_new,
-       events_changed, events_vanished, quarantined, substr(error, 1, 300) AS error
+SELECT started_at, ended_at, kind, status, substr(error, 1, 300) AS error, tasks AS walks, tasks_failed AS failed,
+       requests, events_new AS new, events_changed AS changed, events_vanished AS vanished, tasks_held AS held,
+       bytes, quarantined, worker, id
 FROM sync_run
 ORDER BY id DESC
 LIMIT :limit;
 
 -- panel: quarantine
 -- title: Quarantine
--- What could not be stored as an event, and why?
+-- What could not be stored as an event, why, and of which task?
 -- empty: Everything that was read could be stored.
--- limit: 50
-SELECT substr(reason, 1, 300) AS reason, count(*) AS elements, count(DISTINCT task_id) AS tasks,
-       min(quarantined_at) AS first_at, max(quarantined_at) AS last_at
-FROM quarantine
-GROUP BY substr(reason, 1, 300)
-ORDER BY elements DESC, reason
-LIMIT :limit;
+-- limit: 20
+SELECT x.reason, x.quarantined, x.task_id, k.label, x.first_at, x.last_at
+FROM (SELECT substr(reason, 1, 300) AS reason, count(*) AS quarantined, task_id,
+             min(quarantined_at) AS first_at, max(quarantined_at) AS last_at
+      FROM quarantine
+      WHERE (:task IS NULL OR task_id = :task)
+      GROUP BY substr(reason, 1, 300), task_id
+      ORDER BY quarantined DESC, reason, task_id
+      LIMIT :limit) x
+LEFT JOIN task k ON k.task_id = x.task_id
+ORDER BY x.quarantined DESC, x.reason, x.task_id;
 
 -- panel: kept
 -- title: Changed and vanished
 -- How many events has upstream changed or withdrawn after they were stored (both are kept)?
 -- empty: Nothing is stored yet.
-SELECT (SELECT count(*) FROM task_event_revision) AS earlier_payloads,
-       (SELECT count(*) FROM task_event WHERE vanished_at IS NOT NULL) AS vanished_events,
-       (SELECT count(*) FROM quarantine) AS quarantined_elements;
+SELECT (SELECT count(*) FROM task_event_revision WHERE (:task IS NULL OR task_id = :task)) AS earlier_versions_kept,
+       (SELECT count(*) FROM task_event
+        WHERE vanished_at IS NOT NULL AND (:task IS NULL OR task_id = :task)) AS vanished_events,
+       (SELECT count(*) FROM quarantine WHERE (:task IS NULL OR task_id = :task)) AS quarantined_elements;
 
 -- panel: newest-event
 -- title: Newest event
@@ -482,7 +512,7 @@ SELECT max(occurred_at) AS newest_at FROM task_event WHERE occurred_at < :until;
 -- title: Models
 -- How many tokens did each model take and give, and what did it cost?
 -- chart: ranked model: input_tokens as input, output_tokens as output
--- empty: No event of this time tells a model. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No event of this time tells a model. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 20
 SELECT model, CAST(sum(input_tokens) AS bigint) AS input_tokens, CAST(sum(output_tokens) AS bigint) AS output_tokens,
        round(CAST(sum(cost) AS numeric), 5) AS cost, CAST(sum(events) AS bigint) AS events
@@ -496,7 +526,7 @@ LIMIT :limit;
 -- title: Users
 -- Who used agents most, and what came of it?
 -- chart: ranked user_id: turns as user
--- empty: No turn of this time tells its user. Choose a longer time, or see what is read: maia-sync facets explore.
+-- empty: No turn of this time tells its user. Choose a longer time, or see what is read: `maia-sync facets explore`.
 -- limit: 50
 SELECT user_id, count(*) AS turns, count(DISTINCT task_id) AS tasks, CAST(sum(tool_calls) AS bigint) AS tool_calls,
        CAST(sum(errors) AS bigint) AS errors, CAST(sum(input_tokens) AS bigint) AS input_tokens,
@@ -530,4 +560,5 @@ LIMIT :limit;
 -- How many events are stored in all, of how many tasks?
 -- empty: Nothing is stored yet.
 SELECT CAST(coalesce(sum(events + vanished_events), 0) AS bigint) AS stored_events, count(DISTINCT task_id) AS tasks_with_events
-FROM task_turn;
+FROM task_turn
+WHERE (:task IS NULL OR task_id = :task);

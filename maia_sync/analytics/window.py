@@ -35,6 +35,11 @@ class Window(msgspec.Struct, frozen=True, kw_only=True):
         """Tell whether it is told in hours rather than in days."""
         return self.since is not None and self.until is not None and self.until - self.since <= _HOURS_UP_TO
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether it has no bound at one end, or at both."""
+        return self.since is None or self.until is None
+
     def values(self) -> Mapping[str, Value]:
         """Return what the parameters since, until, since_day and until_day of a panel stand for.
 

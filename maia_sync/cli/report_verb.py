@@ -12,7 +12,7 @@ from maia_sync.cli.interruption import interruptible
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.moments import parse_moment
 from maia_sync.cli.screen import complain, note, write_text
-from maia_sync.cli.task_ids import parse_task_id, shown
+from maia_sync.cli.task_ids import not_tracked, parse_task_id, shown
 from maia_sync.cli.wording import counted
 from maia_sync.errors import EXIT_FAILED, EXIT_OK, UsageError
 from maia_sync.report.formats import FORMATS, Format, format_of
@@ -93,12 +93,14 @@ def _endings() -> str:
 
 
 def _made(app: "App", window: "Window", task_id: str | None, title: str | None) -> "Report":
-    from maia_sync.report.making import TITLE, make_report
+    from maia_sync.report.making import TITLE, is_known, make_report
     from maia_sync.store.asking import ReadingDatabase
     from maia_sync.version import __version__
 
     url = app.settings.database.resolve_url()
     with closing(ReadingDatabase(url=url, clock=app.clock)) as database:
+        if task_id is not None and not is_known(database, task_id):
+            raise not_tracked([task_id])
         return make_report(
             database,
             window,

@@ -68,8 +68,8 @@ def _grow(world: "World", seconds: float, clock: "Clock") -> None:
 
 def _announce(url: str, task_ids: list[str]) -> None:
     say(f"The sandbox serves {len(task_ids)} tasks at {url} until Ctrl-C.")
-    say("\nPaste this into config.toml:\n")
-    say(f'[api]\nbase_url = "{url}"\n\n[auth]\ntoken = "sandbox"')
+    say("\nIn another terminal, before other commands:\n")
+    say(f"  export MAIA_SYNC_API__BASE_URL={url}\n  export MAIA_SYNC_AUTH__TOKEN=sandbox")
     say("\nAny bearer token is accepted. The tasks:\n")
     for task_id in task_ids:
         say(f"  {task_id}")

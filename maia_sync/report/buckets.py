@@ -6,6 +6,7 @@ More than fit become weeks, months or years, where what they hold can be added u
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import msgspec
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from maia_sync.analytics.filling import Filled
     from maia_sync.analytics.panels import Chart
     from maia_sync.analytics.window import Window
-    from maia_sync.store.answer import Cell
+    from maia_sync.store.answer import Cell, Row
 
 Unit: TypeAlias = Literal["hour", "day", "week", "month", "year"]
 Number: TypeAlias = int | float
@@ -37,6 +38,12 @@ _ONE: Final[Mapping[Unit, str]] = {
     "year": "a year",
 }
 _WEEK: Final = "week of "
+_FEW_EVENTS: Final = 3
+_FEW: Final = 0.001
+"""So many, or such a share of all, may lie far away from the rest without being drawn."""
+_FAR: Final = timedelta(days=30)
+_AHEAD: Final = timedelta(days=1)
+"""What is dated later than this from now has a wrong date."""
 _NOT_ADDED: Final = ("users", "tasks")
 """Whoever was there on two days is not two."""
 
@@ -77,6 +84,13 @@ class Bucket(msgspec.Struct, frozen=True):
                 return f"{begins.day} {month}"
 
 
+class Axis(msgspec.Struct, frozen=True):
+    """From when to when charts are drawn whose window is open: where nearly all of it happened."""
+
+    first: datetime
+    last: datetime
+
+
 class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """An answer over its buckets."""
 
@@ -86,6 +100,8 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """Of each series a number for each bucket."""
     timeless: int
     """How many rows have no time."""
+    far_away: int
+    """How many rows lie so far away from all others that they are not drawn."""
     is_cut: bool
     """There were earlier buckets than are shown."""
     begins_at: datetime | None
@@ -96,15 +112,32 @@ class Spread(msgspec.Struct, frozen=True, kw_only=True):
     """The last bucket is not over yet."""
 
 
-def spread(filled: Filled, chart: Chart, window: Window, now: datetime) -> Spread | None:
-    """Return an answer over the buckets of its window; None where no row has a time."""
+def axis_of(filled: Filled | None, window: Window, now: datetime) -> Axis | None:
+    """Return the axis of a page by what there is most of; None for a window that has both its ends."""
+    if filled is None or filled.panel.chart is None or not filled.rows or not window.is_open:
+        return None
+    chart = filled.panel.chart
+    timed = _timed(filled, chart, window.zone)
+    return _axis_of(_weighed(filled, chart, timed), window, now) if timed else None
+
+
+def spread(
+    filled: Filled, chart: Chart, window: Window, now: datetime, axis: Axis | None = None
+) -> Spread | None:
+    """Return an answer over the buckets of its window; None where no row has a time.
+
+    Where the window is open, `axis` says from when to when is drawn; None: what the answer itself needs.
+    """
     zone = window.zone
     base: Unit = "hour" if chart.kind == "hours" else "day"
-    along = filled.column(chart.along)
-    timed = [(moment, row) for row in filled.rows if (moment := _moment_of(row[along], base, zone))]
+    timed = _timed(filled, chart, zone)
     if not timed:
         return None
-    first, last = _bounds(window, [moment for moment, _ in timed], now)
+    if window.is_open:
+        axis = axis or _axis_of(_weighed(filled, chart, timed), window, now)
+        first, last = axis.first, axis.last
+    else:
+        first, last = _bounds(window, [moment for moment, _ in timed], now)
     unit = base
     if all(_can_be_added(series.column) for series in chart.series):
         while unit in _COARSER and (last - first) / timedelta(days=1) > MOST * _LENGTHS[unit]:
@@ -127,6 +160,7 @@ def spread(filled: Filled, chart: Chart, window: Window, now: datetime) -> Sprea
         buckets=buckets,
         series=tuple(map(tuple, sums)),
         timeless=len(filled.rows) - len(timed),
+        far_away=sum(not first <= moment <= last for moment, _ in timed) if window.is_open else 0,
         is_cut=_floor(first, unit, zone).timestamp() < buckets[0].begins.timestamp(),
         begins_at=first if window.since is not None and first > buckets[0].begins else None,
         ends_at=ends if is_ended_within else None,
@@ -143,6 +177,53 @@ def number(cell: Cell) -> Number:
 
 def _can_be_added(column: str) -> bool:
     return column not in _NOT_ADDED and kind_of(column) in ("other", "money")
+
+
+def _timed(filled: Filled, chart: Chart, zone: ZoneInfo) -> list[tuple[datetime, Row]]:
+    base: Unit = "hour" if chart.kind == "hours" else "day"
+    along = filled.column(chart.along)
+    return [(moment, row) for row in filled.rows if (moment := _moment_of(row[along], base, zone))]
+
+
+def _weighed(
+    filled: Filled, chart: Chart, timed: list[tuple[datetime, Row]]
+) -> list[tuple[datetime, Number]]:
+    """Return how much there is at each moment, from the first on."""
+    columns = [filled.column(series.column) for series in chart.series]
+    weighed = [(moment, sum(number(row[column]) for column in columns)) for moment, row in timed]
+    return sorted(weighed, key=lambda each: each[0].timestamp())
+
+
+def _axis_of(weighed: list[tuple[datetime, Number]], window: Window, now: datetime) -> Axis:
+    """Return from when to when nearly all of it is, whatever single odd dates there are."""
+    allowed = max(_FEW_EVENTS, _FEW * sum(weight for _, weight in weighed))
+    end = len(weighed)
+    if window.until is None:
+        end -= _few_from(weighed[::-1], allowed, is_far=lambda at, _: at > now + _AHEAD)
+    rest = weighed[:end]
+    begin = 0
+    if window.since is None:
+        last = rest[-1][0]
+        begin = _few_from(rest, allowed, is_far=lambda at, then: then - at > max(_FAR, last - then))
+    first, last = _bounds(window, [moment for moment, _ in rest[begin:]], now)
+    return Axis(first, last)
+
+
+def _few_from(
+    weighed: list[tuple[datetime, Number]],
+    allowed: float,
+    *,
+    is_far: Callable[[datetime, datetime], bool],
+) -> int:
+    """Return how many of the first are far away from the next, and few; never all of them."""
+    found, weight, rest = 0, 0.0, float(sum(each for _, each in weighed))
+    for at, ((moment, each), (following, _)) in enumerate(pairwise(weighed), 1):
+        weight += each
+        if weight > min(allowed, rest - weight):
+            break
+        if is_far(moment, following):
+            found = at
+    return found
 
 
 def _moment_of(cell: Cell, base: Unit, zone: ZoneInfo) -> datetime | None:

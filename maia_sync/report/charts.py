@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from markupsafe import Markup
 
-from maia_sync.report.buckets import Bucket, Number, Spread, number, range_name, spread
+from maia_sync.report.buckets import Axis, Bucket, Number, Spread, number, range_name, spread
 from maia_sync.report.drawing import Bars, Picture, draw_svg, width_of
 from maia_sync.report.figures import heading, moment_text, plain
 from maia_sync.report.scale import MOST_LINES, line_label, lines
@@ -53,15 +53,18 @@ class _Told(msgspec.Struct, frozen=True, kw_only=True):
     """None where names are ranked."""
 
 
-def draw(filled: Filled, window: Window, now: datetime) -> Drawing | None:
-    """Return the chart of an answer; None if it has none, or nothing that can be drawn."""
+def draw(filled: Filled, window: Window, now: datetime, axis: Axis | None = None) -> Drawing | None:
+    """Return the chart of an answer; None if it has none, or nothing that can be drawn.
+
+    `axis` is that of all charts of the page, where the window is open.
+    """
     chart, zone = filled.panel.chart, window.zone
     if chart is None or not filled.rows:
         return None
     if chart.kind == "ranked":
         told, notes = _ranked(filled, chart, zone)
     else:
-        found = spread(filled, chart, window, now)
+        found = spread(filled, chart, window, now, axis)
         if found is None:
             return None
         names = tuple(bucket.name for bucket in found.buckets)
@@ -86,12 +89,13 @@ def draw(filled: Filled, window: Window, now: datetime) -> Drawing | None:
 
 
 def _ranked(filled: Filled, chart: Chart, zone: ZoneInfo) -> tuple[_Told, list[str]]:
-    """Return what is drawn of rows that have names, in their order."""
-    rows = filled.rows[:MOST_RANKED]
+    """Return what is drawn of rows that have names: the longest bar first."""
     along = filled.column(chart.along)
+    drawn = [filled.column(series.column) for series in chart.series]
+    longest_first = sorted(filled.rows, key=lambda row: -sum(number(row[at]) for at in drawn))
+    rows = longest_first[:MOST_RANKED]
     names = tuple(_one_line(plain(chart.along, row[along], zone)) for row in rows)
-    columns = [filled.column(series.column) for series in chart.series]
-    series = tuple(tuple(number(row[at]) for row in rows) for at in columns)
+    series = tuple(tuple(number(row[at]) for row in rows) for at in drawn)
     left_out = len(filled.rows) - len(rows)
     notes = [f"The first {MOST_RANKED}; {left_out:,} more are in the table"] if left_out else []
     return _Told(names=names, series=series, spread=None), notes
@@ -112,6 +116,9 @@ def _notes(found: Spread, zone: ZoneInfo) -> list[str]:
         notes.append(f"The last one is up to {moment_text(found.ends_at, zone, minutes=True)}")
     if found.is_cut:
         notes.append("Earlier ones are in the table")
+    if found.far_away:
+        rows = "1 row with a time" if found.far_away == 1 else f"{found.far_away:,} rows with times"
+        notes.append(f"{rows} far away {'is' if found.far_away == 1 else 'are'} in the table")
     if found.timeless:
         notes.append(f"Rows without a time are not drawn: {found.timeless:,}")
     return notes
@@ -142,13 +149,13 @@ def _picture(chart: Chart, told: _Told, size: str, zone: ZoneInfo) -> Picture:
         labels = _thinned(told.spread, width - _ROOM_OF_AXIS)
     column = chart.series[0].column
     longest = max(map(sum, zip(*told.series, strict=True)))
-    most_lines = 3 if is_ranked and size == "narrow" else MOST_LINES
+    steps = lines(column, longest, 3 if is_ranked and size == "narrow" else MOST_LINES)
     return Picture(
         width=width,
         height=height,
         labels=labels,
         names=told.names if is_ranked else (),
-        lines=tuple((line, line_label(column, line)) for line in lines(column, longest, most_lines)),
+        lines=tuple((line, line_label(column, line, steps[-1])) for line in steps),
         series=tuple(
             Bars(
                 role=series.role,

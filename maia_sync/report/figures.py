@@ -300,6 +300,15 @@ def shown(text: str | None, longest: int = LONGEST_TEXT) -> Markup:
     return NOT_TOLD if text is None else escape(visible(cut(text, longest)))
 
 
+def coded(text: str) -> Markup:
+    """Return a sentence of our own, in which what stands between backticks is code."""
+    pieces = text.split("`")
+    return Markup("").join(
+        Markup("<code>{}</code>").format(piece) if at % 2 else escape(piece)
+        for at, piece in enumerate(pieces)
+    )
+
+
 def heading(column: str) -> str:
     """Return what is written over a column: `tool calls` over `tool_calls`, `p95` over `p95_ms`."""
     words = column.split("_")
@@ -317,6 +326,7 @@ def _dashed(write: Callable[[object], str]) -> Callable[[object], Markup | str]:
 
 FILTERS: Final[Mapping[str, Callable[..., Any]]] = {
     "ago": ago,
+    "coded": coded,
     "count": _dashed(count),
     "cut": cut,
     "day": day_told,

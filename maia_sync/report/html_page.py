@@ -41,6 +41,9 @@ class _Inside:
     def event(self, _task_id: str, _seq: int) -> None:
         return None
 
+    def quarantine(self, _task_id: str) -> None:
+        return None
+
     def csv(self, filled: Filled) -> str | None:
         text = csv_text(filled.columns, filled.rows)
         if len(text) > _LARGEST_DOWNLOAD:
@@ -54,7 +57,12 @@ class _Inside:
 def render_html(report: Report) -> str:
     """Return the report as a page."""
     showing = Showing(
-        zone=report.window.zone, now=report.made_at, window=report.window, places=_Inside(), level=3
+        zone=report.window.zone,
+        now=report.made_at,
+        window=report.window,
+        places=_Inside(),
+        level=3,
+        axis=report.axis,
     )
     style = style_sheet()
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()

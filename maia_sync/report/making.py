@@ -11,13 +11,16 @@ from maia_sync.analytics.filling import Filled, fill_panel
 from maia_sync.analytics.panels import read_panels
 from maia_sync.analytics.window import Window
 from maia_sync.errors import UsageError
+from maia_sync.report.buckets import axis_of
 from maia_sync.report.figures import duration, moment_text
+from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from zoneinfo import ZoneInfo
 
     from maia_sync.analytics.panels import Panel
+    from maia_sync.report.buckets import Axis
     from maia_sync.store.asking import ReadingDatabase
 
 _HOUR: Final = 3600
@@ -40,6 +43,9 @@ SECTIONS: Final = (
     ),
 )
 """The panels by name. None of them shows what payloads say: a report is passed on."""
+_ABOUT_THE_COPY: Final = SECTIONS[-1][0]
+_OF_ONE_TASK: Final = "task-copy"
+_FOR_AXIS: Final = "activity"
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +76,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(panel for section in self.sections for panel in section.panels)
 
     @property
+    def axis(self) -> Axis | None:
+        """From when to when its charts are drawn, where its window is open; None: each as it needs."""
+        most = next((filled for filled in self.panels if filled.panel.name == _FOR_AXIS), None)
+        return axis_of(most, self.window, self.made_at)
+
+    @property
     def troubles(self) -> tuple[Filled, ...]:
         """The panels without an answer."""
         return tuple(panel for panel in self.panels if panel.trouble is not None)
@@ -93,7 +105,9 @@ def make_report(
     database.require_migrated()
     made_at = database.clock.now()
     filler = _Filler(database, window, task_id, timeout, read_panels(max_lag))
-    sections = (Section(title=heading, panels=tuple(filler.fill(names))) for heading, names in SECTIONS)
+    sections = (
+        Section(title=heading, panels=tuple(filler.fill(names))) for heading, names in _sections(task_id)
+    )
     return Report(
         title=title,
         window=window,
@@ -104,6 +118,20 @@ def make_report(
         sections=tuple(section for section in sections if section.panels),
         earlier=filler.fill_earlier(made_at),
     )
+
+
+def is_known(database: ReadingDatabase, task_id: str) -> bool:
+    """Tell whether a task is, or was, tracked. Raises DatabaseError if the database is not to be had."""
+    database.require_migrated()
+    with database.transaction() as tx:
+        return bool(read_tasks(tx, task_ids=[task_id]))
+
+
+def _sections(task_id: str | None) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the sections; of a single task, the last one begins with how that one stands."""
+    for heading, names in SECTIONS:
+        is_added = task_id is not None and heading == _ABOUT_THE_COPY
+        yield heading, ((_OF_ONE_TASK, *names) if is_added else names)
 
 
 class _Filler:

@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from maia_sync.analytics.filling import Filled
     from maia_sync.report.making import Report
 
-_SIGNS: Final = re.compile(r"[\\`*_{}\[\]#!|~@$^]|:(?=\S)|(?<=www)\.", re.IGNORECASE)
-"""What Markdown, or a dialect of it, could take for something else than a sign."""
+_SIGNS: Final = re.compile(
+    r"[\\`*_{}\[\]#!|~@$^]|:(?=[^\s0-9])|(?<![0-9]):(?=[0-9])|(?<=www)\.", re.IGNORECASE
+)
+"""What Markdown, or a dialect of it, could take for something else than a sign; a clock's colon stays."""
 _ENTITIES: Final = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
 
@@ -55,7 +57,7 @@ def _answer(filled: Filled, zone: ZoneInfo) -> Iterator[str]:
         yield f"**There is no answer:** {inert(filled.trouble)}"
         return
     if not filled.rows:
-        yield inert(filled.panel.empty)
+        yield filled.panel.empty  # our own sentence, whose commands are code
         return
     rows = filled.rows[:SHOWN_ROWS]
     names = filled.columns

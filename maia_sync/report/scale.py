@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 MOST_LINES: Final = 5
 _ROUND_SECONDS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21_600, 43_200)
 _DAY = 86_400
+_THOUSANDS_FROM: Final = 10_000
 
 
 def lines(column: str, longest: float, most: int = MOST_LINES) -> list[float]:
@@ -23,8 +24,8 @@ def lines(column: str, longest: float, most: int = MOST_LINES) -> list[float]:
     return [step * at for at in range(max(math.ceil(longest / step - 1e-9), 1) + 1)]
 
 
-def line_label(column: str, value: float) -> str:
-    """Return how an axis names a value."""
+def line_label(column: str, value: float, last: float = 0) -> str:
+    """Return how an axis names a value; `last` is its last one, so that all are told in one way."""
     kind = kind_of(column)
     if not value:
         return "0"
@@ -32,6 +33,9 @@ def line_label(column: str, value: float) -> str:
         return _span(value / 1000 if kind == "milliseconds" else value)
     if kind == "rate":
         return f"{value * 100:,.10g} %"
+    if max(value, last) >= _THOUSANDS_FROM and value >= 1000:
+        size, name = (1_000_000, "M") if value >= 1_000_000 else (1000, "k")
+        return f"{value / size:,.10g} {name}"
     return f"{round(value):,}" if float(value).is_integer() else f"{value:.4g}"
 
 

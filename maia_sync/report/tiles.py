@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 _COUNTED: Final = (("events", "Events"), ("turns", "Turns"), ("tool_calls", "Tool calls"))
 _LARGE: Final = 10_000_000
+_MANY_TOKENS: Final = 10_000
 
 
 def row_of(filled: Filled | None) -> Mapping[str, Cell] | None:
@@ -35,7 +36,7 @@ def activity_tiles(figures: Filled, earlier: Filled | None, span: str) -> list[T
         for name, label in _COUNTED
     ]
     tiles.append(_error_rate(told, before, span))
-    tokens = " / ".join(_short(told[name], _LARGE // 10) for name in ("input_tokens", "output_tokens"))
+    tokens = " / ".join(_tokens(told[name]) for name in ("input_tokens", "output_tokens"))
     note = _compared(told, before, ("input_tokens", "output_tokens"), span)
     tiles.append(Tile(label="Tokens in / out", value=tokens, note=note))
     tiles.append(Tile(label="Cost", value=money(told["cost"]), note=_compared(told, before, ("cost",), span)))
@@ -57,9 +58,17 @@ def _error_rate(told: Mapping[str, Cell], before: Mapping[str, Cell] | None, spa
     )
 
 
-def _short(value: Cell, large: int = _LARGE) -> str:
+def _tokens(value: Cell) -> str:
+    """Return one of two counts that share a tile."""
+    if not isinstance(value, int) or value < _MANY_TOKENS:
+        return count(value)
+    thousands = round(value / 1000)
+    return f"{thousands} k" if thousands < 1000 else f"{value / 1_000_000:,.1f} M"
+
+
+def _short(value: Cell) -> str:
     """Return a count; a large one in millions, as a tile is narrow."""
-    is_large = isinstance(value, int) and value >= large
+    is_large = isinstance(value, int) and value >= _LARGE
     return f"{int(value or 0) / 1_000_000:,.1f} M" if is_large else count(value)
 
 
@@ -87,7 +96,8 @@ def freshness_tiles(freshness: Filled, now: datetime) -> list[Tile]:
         return []
     lag = told["worst_lag_seconds"]
     max_lag = _number(told["max_lag_seconds"])
-    is_late = _number(lag) > max_lag
+    is_late = _number(lag) > max_lag or bool(told["stale"])
+    is_in_order = lag is not None and not (is_late or told["failing"] or told["never_complete"])
     late = _of(told, "stale", lambda tasks: f"{count(tasks)} {_tasks(tasks)}")
     notes = [f"{count(told['active'])} of them active", _of(told, "never_complete", _never)]
     return [
@@ -96,7 +106,7 @@ def freshness_tiles(freshness: Filled, now: datetime) -> list[Tile]:
             label="Furthest behind",
             value=duration(lag),
             note=f"{late} more than {duration(max_lag)}" if late else "",
-            role="bad" if is_late else "good" if lag is not None else "plain",
+            role="bad" if is_late else "good" if is_in_order else "plain",
         ),
         Tile(
             label="Failing",

@@ -28,7 +28,11 @@ def whole_file(path: str, *, told_by: str) -> Iterator[IO[bytes]]:
     try:
         target = Path(path).resolve()
         is_replaced = target.is_file() or not target.exists()  # a pipe or a device cannot be
-        beside = target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.part") if is_replaced else target
+        beside = (
+            target.with_name(f".{target.name[:_KEPT_OF_NAME]}.{secrets.token_hex(4)}.part")
+            if is_replaced
+            else target
+        )
         file = beside.open("xb" if is_replaced else "wb")
     except (OSError, ValueError, RuntimeError) as error:
         raise UsageError(_unwritable(path, told_by, error)) from error

@@ -1,12 +1,14 @@
 """Is it time for a report, and where does it go? Written in a thread of its own, which only reads the copy.
 
-Whether a report is due is told by the file that the last one has left: so it does not matter when the daemon
-was started, nor how often, and several workers with the same file do not write it over and over.
+Whether a report is due is told by the file that the last one has left, of whichever date its name is: so it
+does not matter when the daemon was started, nor how often, and several workers with the same file do not
+write it over and over.
 """
 
 from __future__ import annotations
 
 import asyncio
+import glob
 import re
 import threading
 from concurrent.futures import Future
@@ -22,7 +24,6 @@ from maia_sync.errors import Bug, MaiaSyncError
 from maia_sync.report.formats import format_of, render
 from maia_sync.report.making import last_seconds, make_report
 from maia_sync.report.whole_file import whole_file
-from maia_sync.settings import Cron
 from maia_sync.store.asking import ReadingDatabase
 from maia_sync.version import __version__
 
@@ -38,6 +39,11 @@ _KEY: Final = "report.file"
 _LONGEST_QUESTION: Final = 600.0
 """Seconds for one panel."""
 _PART_OF_DATE: Final = re.compile("%[YmdHM%]")
+_DIGITS: Final = "[0-9]"
+_LOOKS_EARLY: Final = timedelta(seconds=5)
+"""The daemon looks once a minute, though not to the millisecond: what is due so soon is due."""
+_CLOCKS_DIFFER: Final = timedelta(minutes=5)
+"""A file server's clock may be so far ahead of ours."""
 
 
 class WrittenReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,13 +101,26 @@ class ScheduledReport:
         return self._settings.report
 
     def _is_due(self, path: Path, due_at: datetime | None, now: datetime) -> bool:
-        last = self._written_at or _modified_at(path)
-        if last is None:
-            return True
         rhythm = self._report.schedule
-        if isinstance(rhythm, Cron) or rhythm is None:
+        interval = timedelta(seconds=rhythm) if isinstance(rhythm, float) else None
+        last = self._written_at or (_modified_at(path) if interval is None else self._newest_at())
+        if last is None or last > now + _CLOCKS_DIFFER:  # none, or the clock was ahead when it was written
+            return True
+        if interval is None:
             return due_at is not None and last < due_at
-        return now - last >= timedelta(seconds=rhythm)
+        return now - last >= interval - min(_LOOKS_EARLY, interval / 10)
+
+    def _newest_at(self) -> datetime | None:
+        """Return when the newest file was written whose name the pattern can make."""
+        pattern = str(self._report.file)
+        told, at = "", 0
+        for part in _PART_OF_DATE.finditer(pattern):
+            told += glob.escape(pattern[at : part.start()])
+            told += "%" if part[0] == "%%" else _DIGITS * (4 if part[0] == "%Y" else 2)
+            at = part.end()
+        named = glob.iglob(told + glob.escape(pattern[at:]))  # noqa: PTH207 - folders are of the pattern too
+        found = map(_modified_at, map(Path, named))
+        return max((moment for moment in found if moment is not None), default=None)
 
     def _write(
         self, database: ReadingDatabase, path: Path, now: datetime, given_up: threading.Event

@@ -106,11 +106,16 @@ def _decoded(raw: bytes) -> str:
         return raw.decode("utf-8", "backslashreplace")
 
 
+def watch(driver: Any, limit: Limit) -> None:
+    """Have a connection look at the clock and at signals while it works."""
+    driver.set_progress_handler(limit.ends, _STEPS_BETWEEN_LOOKS)
+
+
 class SqliteQuestion:
     """A statement put to SQLite, which looks at the clock and at signals while it works."""
 
     def __init__(self, driver: Any, statement: Statement, limit: Limit) -> None:
-        driver.set_progress_handler(limit.ends, _STEPS_BETWEEN_LOOKS)
+        watch(driver, limit)
         self._cursor: sqlite3.Cursor = driver.cursor()
         self._statement = statement
 

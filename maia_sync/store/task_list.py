@@ -21,9 +21,14 @@ SORTS: Final[tuple[Sort, ...]] = get_args(Sort)
 DESCENDING_FIRST: Final = frozenset(SORTS) - {"label", "status"}
 """Those of which the greatest comes first unless somebody says otherwise."""
 
+LONGEST_LABEL: Final = 300
+"""Characters of a label that are listed; the rest is only searched."""
+MOST_REPLACED: Final = 15
+"""Letters beyond ASCII of a search whose capitals SQLite is told: each nests its expression deeper."""
+
 _TYPES: Final = {**PARAMETERS, "search": "text", "state": "text", "offset": "bigint"}
 _OF_TASK: Final[Mapping[Sort, str]] = {
-    "label": "lower(k.label)",
+    "label": f"lower(substr(k.label, 1, {LONGEST_LABEL}))",
     "status": "k.status",
     "news": "k.last_news_at",
 }
@@ -56,7 +61,7 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
     def values(self) -> Mapping[str, Value]:
         """Return what the statement's parameters stand for."""
         return {
-            "search": f"%{_plain(self.search.lower())}%" if self.search else None,
+            "search": f"%{_pattern(self.search)}%" if self.search else None,
             "state": self.state,
             "offset": self.offset,
             "limit": self.limit,
@@ -78,13 +83,13 @@ class Listing(msgspec.Struct, frozen=True, kw_only=True):
         order = f"sort_key {'DESC' if descends else 'ASC'} NULLS LAST, k.tracked_at DESC, k.task_id"
         return read_statement(
             f"""WITH listed AS (
-  SELECT k.task_id, {expression} AS sort_key
+  SELECT k.task_id, substr(k.label, 1, {LONGEST_LABEL}) AS label, {expression} AS sort_key
   FROM task k{summed}
   WHERE {where}
   ORDER BY {order}
   LIMIT :limit OFFSET :offset
 )
-SELECT k.task_id, k.label, k.status, CAST(coalesce(sum(t.events), 0) AS bigint) AS events,
+SELECT k.task_id, l.label, k.status, CAST(coalesce(sum(t.events), 0) AS bigint) AS events,
        count(CASE WHEN t.group_id <> '' AND t.events > 0 THEN 1 END) AS turns,
        CAST(coalesce(sum(t.tool_calls), 0) AS bigint) AS tool_calls,
        CAST(coalesce(sum(t.tool_errors), 0) AS bigint) AS tool_errors,
@@ -98,12 +103,18 @@ SELECT k.task_id, k.label, k.status, CAST(coalesce(sum(t.events), 0) AS bigint) 
 FROM listed l
 JOIN task k ON k.task_id = l.task_id
 LEFT JOIN task_turn t ON t.task_id = l.task_id
-GROUP BY l.sort_key, k.task_id, k.label, k.status, k.last_news_at, k.last_polled_at, k.tracked_at, k.failures,
+GROUP BY l.sort_key, l.label, k.task_id, k.status, k.last_news_at, k.last_polled_at, k.tracked_at, k.failures,
          k.last_error
 ORDER BY l.{order}
 """,
             _TYPES,
         )
+
+
+def _pattern(search: str) -> str:
+    """Return what LIKE takes for a part of a text; a letter beyond those that are replaced may be any."""
+    given_up = set(_odd_letters(search)[MOST_REPLACED:])
+    return "".join("_" if each in given_up else _plain(each) for each in search.lower())
 
 
 def _plain(text: str) -> str:
@@ -114,8 +125,15 @@ def _plain(text: str) -> str:
 def _lower(column: str, search: str) -> str:
     """Return a column in small letters, also those of the search that SQLite's lower() leaves alone."""
     text = f"lower({column})"
-    for small in sorted(set(search.lower())):
-        capital = small.upper()
-        if not small.isascii() and small.isalpha() and len(capital) == 1 and capital != small:
-            text = f"replace({text}, '{capital}', '{small}')"
+    for small in _odd_letters(search)[:MOST_REPLACED]:
+        text = f"replace({text}, '{small.upper()}', '{small}')"
     return text
+
+
+def _odd_letters(search: str) -> list[str]:
+    """Return the small letters of a search that SQLite knows no capitals of."""
+    return [
+        small
+        for small in sorted(set(search.lower()))
+        if not small.isascii() and small.isalpha() and len(small.upper()) == 1 and small.upper() != small
+    ]

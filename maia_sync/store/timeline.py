@@ -286,19 +286,36 @@ def _has_many_bare_calls(tx: Transaction, task_id: str) -> bool:
     return _count(tx, select(func.count()).select_from(bare.subquery())) > _MOST_BARE_CALLS
 
 
-def read_call_places(tx: Transaction, task_id: str, call_ids: Sequence[str]) -> dict[str, int]:
-    """Return where the calls of these ids stand: their `seq`."""
+def read_call_places(
+    tx: Transaction, task_id: str, call_ids: Sequence[str], *, vanished: bool = False
+) -> dict[str, int]:
+    """Return where the calls of these ids stand, or with `vanished` have stood: their `seq`."""
+    vanished_at = _columns.vanished_at
     statement = (
         select(_columns.tool_call_id, func.min(_columns.seq))
         .where(
             _columns.task_id == task_id,
             _columns.tool_call_id.in_(call_ids),
             _columns.event_kind == "tool_call",
-            _columns.vanished_at.is_(None),
+            vanished_at.is_not(None) if vanished else vanished_at.is_(None),
         )
         .group_by(_columns.tool_call_id)
     )
     return {str(call_id): int(seq) for call_id, seq in tx.connection.execute(statement)}
+
+
+def iterate_calls(tx: Transaction, task_id: str, seqs: Sequence[int]) -> Generator[TimelineRow]:
+    """Yield the tool calls that stand at these places, in no order. Close the iterator when it is enough."""
+    statement = select(*_OF_ROW).where(
+        _columns.task_id == task_id,
+        _columns.seq.in_(seqs),
+        _columns.event_kind == "tool_call",
+        _columns.vanished_at.is_(None),
+    )
+    options = {"stream_results": True, "yield_per": _AT_ONCE}
+    with tx.connection.execute(statement, execution_options=options) as rows:
+        for row in rows:
+            yield _from_row(row)
 
 
 def read_standing(tx: Transaction, task_id: str, place: Position | None) -> Standing:

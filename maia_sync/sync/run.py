@@ -246,11 +246,11 @@ class _Tally:
             _keep(self._news, walk)
 
     def failure_text(self) -> str | None:
-        """Return one sentence about the failed tasks, if any."""
+        """Return one sentence about the failed walks, if any; a task may have had several."""
         if not self._failed:
             return None
         first = self._failures[0]
-        return f"{self._failed} of {self.tasks} tasks failed; {first.task_id}: {first.error}"
+        return f"{self._failed} of {self.tasks} walks failed; {first.task_id}: {first.error}"
 
     def report(
         self,

@@ -36,8 +36,8 @@ def has_bearer(headers: Headers, token: Secret) -> bool:
     if len(given) != 1:
         return False
     scheme, _, text = given[0].partition(" ")
-    # Headers come as Latin-1, which gives their bytes back.
-    return _is_same(text.strip().encode("latin-1"), token) and scheme.lower() == "bearer"
+    # Headers come as Latin-1, which gives their bytes back: some of UTF-8's look like white space there.
+    return _is_same(text.strip(" \t").encode("latin-1"), token) and scheme.lower() == "bearer"
 
 
 def is_token(typed: str, token: Secret) -> bool:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -15,6 +18,7 @@ from starlette.routing import BaseRoute, Route, Router, request_response
 from maia_sync.clock import SystemClock
 from maia_sync.errors import MaiaSyncError
 from maia_sync.web.guard import SECURITY_HEADERS, Guard
+from maia_sync.web.threads import start
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -74,8 +78,10 @@ class Pages:
         self._make_site = make_site
         self._token = token
         self._routes = routes or _every_page
-        self._making = asyncio.Lock()
-        self._made: tuple[Site, ASGIApp] | None = None
+        self._making: Future[tuple[Site, ASGIApp]] | None = None
+        self._closing = threading.Lock()
+        self._made: Site | None = None
+        self._is_closed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with a page."""
@@ -87,23 +93,40 @@ class Pages:
             await self._ready()
 
     async def _ready(self) -> ASGIApp:
-        async with self._making:
-            if self._made is None:
-                self._made = await asyncio.to_thread(self._make)
-        return self._made[1]
+        making = self._making
+        if making is None or (making.done() and making.exception() is not None):
+            making = self._making = Future()
+            making.set_running_or_notify_cancel()  # whoever goes away meanwhile takes nothing from the others
+            start("maia-sync-pages", partial(self._make, making))
+        _, app = await asyncio.wrap_future(making)
+        return app
 
-    def _make(self) -> tuple[Site, ASGIApp]:
+    def _make(self, making: Future[tuple[Site, ASGIApp]]) -> None:
+        try:
+            made = self._made_now()
+        except BaseException as error:  # noqa: BLE001 - raised for whoever waits
+            making.set_exception(error)
+        else:
+            making.set_result(made)
+
+    def _made_now(self) -> tuple[Site, ASGIApp]:
         from maia_sync.web.login import Login  # noqa: PLC0415 - see above
 
         site = self._make_site()
+        with self._closing:
+            self._made, is_closed = site, self._is_closed
+        if is_closed:  # meanwhile
+            site.close()
         routes = [*self._routes(site), *Login(site, self._token).routes()]
         not_there = request_response(site.answering(site.not_there))
         return site, Router(routes, redirect_slashes=False, default=not_there)
 
     def close(self) -> None:
-        """Let go of the database, if it has been asked for anything."""
-        if self._made is not None:
-            self._made[0].close()
+        """Let go of the database, if it has been asked for anything, or is about to be."""
+        with self._closing:
+            self._is_closed, made = True, self._made
+        if made is not None:
+            made.close()
 
 
 def _every_page(site: Site) -> list[BaseRoute]:

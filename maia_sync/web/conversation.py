@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
+from maia_sync.web.payload_text import html_size
 from maia_sync.web.pieces import (
     Payload,
     Piece,
@@ -18,6 +19,7 @@ from maia_sync.web.pieces import (
     error_of,
     message_of,
     plan_of,
+    preview_of,
     raw_of,
     read_payload,
     result_of,
@@ -62,6 +64,10 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
     pieces: tuple[Piece, ...]
     raw: Piece | None
     """The payload, where it is short, and its pieces show some of it but not all."""
+    shows_all: bool = False
+    """A piece is the payload itself."""
+    preview: str = ""
+    """Of a call: the beginning of what it was called with, on one line; foreign."""
     work: int = 0
     """How long it took to read, told as a weight."""
 
@@ -73,12 +79,14 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
             + self.work
             + sum(piece.weight for piece in self.pieces)
             + (self.raw.weight if self.raw else 0)
+            + html_size(self.preview)
         )
 
     @property
     def is_cut(self) -> bool:
         """Tell whether there is more of it than is shown."""
-        return any(piece.is_cut for piece in self.pieces)
+        hides_some = self.kind in ("call", "result") and not self.shows_all and self.raw is None
+        return any(piece.is_cut for piece in self.pieces) or (hides_some and bool(self.pieces))
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +99,25 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     outcome: str | None = None
     elsewhere: int | None = None
     """Of a call or a result alone: the `seq` of the other one."""
+    call_has_vanished: bool = False
+    """Of a result alone: the call that stands elsewhere has vanished."""
+
+    @property
+    def is_changed(self) -> bool:
+        """Tell whether upstream has changed the event, or the result that is folded into it."""
+        return bool(self.item.row.revision or (self.result and self.result.row.revision))
+
+    @property
+    def is_slim(self) -> bool:
+        """Tell whether it is a call of which one line says all, until it is opened."""
+        row = self.item.row
+        return (
+            self.item.kind == "call"
+            and row.vanished_at is None
+            and not self.is_changed
+            and self.elsewhere is None
+            and (row.occurred_at is not None or row.timestamp_text is None)
+        )
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,7 +138,7 @@ def make_item(row: TimelineRow, *, plain: bool) -> Item:
     payload = read_payload(row)
     kind = _kind_of(row)
     pieces = _pieces_of(kind, row, payload, plain=plain)
-    shows_all = any(piece.form == "raw" and not piece.label for piece in pieces)
+    shows_all = any(piece.is_payload for piece in pieces)
     is_short = row.data is not None and len(row.data) < _SHORT_RAW
     raw = raw_of(payload, most=_SHORT_RAW * 3) if is_short and pieces and not shows_all else ()
     return Item(
@@ -122,6 +149,8 @@ def make_item(row: TimelineRow, *, plain: bool) -> Item:
         by=writer_of(row, payload),
         pieces=pieces if row.data is not None else (Piece("text", "", label="No data"),),
         raw=raw[0] if raw else None,
+        shows_all=shows_all or row.data is None,
+        preview=preview_of(payload) if kind == "call" else "",
         work=payload.work,
     )
 
@@ -151,9 +180,9 @@ def _pieces_of(kind: Kind, row: TimelineRow, payload: Payload, *, plain: bool) -
     if kind == "plan":
         return plan_of(payload, plain=plain)
     if kind == "call":
-        return arguments_of(payload)
+        return arguments_of(payload, row)
     if kind == "result":
-        return result_of(payload)
+        return result_of(payload, row)
     if kind == "error":
         return error_of(payload)
     tells_tokens = row.input_tokens is not None or row.output_tokens is not None or row.cost is not None
@@ -163,11 +192,15 @@ def _pieces_of(kind: Kind, row: TimelineRow, payload: Payload, *, plain: bool) -
 
 
 def fold(
-    items: Sequence[Item], calls: Iterable[Call] = (), call_places: Mapping[str, int] | None = None
+    items: Sequence[Item],
+    calls: Iterable[Call] = (),
+    call_places: Mapping[str, int] | None = None,
+    vanished_places: Mapping[str, int] | None = None,
 ) -> list[Entry]:
     """Return the items in their order, each result that belongs to a call among them folded into it.
 
-    `calls` says which result answers which call; `call_places` where calls stand that are not among them.
+    `calls` says which result answers which call; `call_places` where calls stand that are not among them, and
+    `vanished_places` where those have stood that have vanished.
     """
     told = {(call.call_seq, call.tool_call_id): call for call in calls}
     results: dict[tuple[str, int | str], Item] = {}
@@ -195,7 +228,8 @@ def fold(
             )
         )
     lone = _places_of_calls(told.values(), call_places or {})
-    return [_with_place(entry, lone) for entry in entries if id(entry.item) not in folded]
+    gone = vanished_places or {}
+    return [_with_place(entry, lone, gone) for entry in entries if id(entry.item) not in folded]
 
 
 def _places_of_calls(calls: Iterable[Call], by_id: Mapping[str, int]) -> dict[str | int, int]:
@@ -207,11 +241,15 @@ def _places_of_calls(calls: Iterable[Call], by_id: Mapping[str, int]) -> dict[st
     return places
 
 
-def _with_place(entry: Entry, places: Mapping[str | int, int]) -> Entry:
+def _with_place(entry: Entry, places: Mapping[str | int, int], gone: Mapping[str, int]) -> Entry:
     if entry.item.kind != "result":
         return entry
     row = entry.item.row
-    return msgspec.structs.replace(entry, elsewhere=places.get(row.tool_call_id or row.seq))
+    place = places.get(row.tool_call_id or row.seq)
+    has_vanished = place is None and row.tool_call_id in gone
+    return msgspec.structs.replace(
+        entry, elsewhere=gone[row.tool_call_id] if has_vanished else place, call_has_vanished=has_vanished
+    )
 
 
 def in_turns(

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from markupsafe import escape
 from starlette.requests import Request  # noqa: TC002 - Starlette reads the annotations of endpoints
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response  # noqa: TC002
 from starlette.routing import BaseRoute, Route
 
 from maia_sync.facet_settings import FACETS
@@ -26,7 +25,9 @@ from maia_sync.web.addresses import read_whole_number
 from maia_sync.web.asked_task import event_name_of, no_such_event, task_id_of, task_of
 from maia_sync.web.difference import LONGEST_LAID_OUT, Difference, compare
 from maia_sync.web.payload_text import lay_out
+from maia_sync.web.sending import Sending
 from maia_sync.web.site import NotThere
+from maia_sync.web.threads import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +44,9 @@ _LONGEST_REVISIONS: Final = 150_000
 _COMPARED_PER_LETTER: Final = 2
 """How many letters compared weigh as much as one that is shown."""
 _CHUNK: Final = 65_536
+_SMALL: Final = 256 * 1024
+"""Bytes that may be held for every visitor; of what is larger, only a few at once."""
+_LARGE_AT_ONCE: Final = 3
 _MOST_REFUSED: Final = 50
 _LONGEST_RAW: Final = 4_000
 _ATTACHED: Final = {"X-Content-Type-Options": "nosniff"}
@@ -110,11 +114,17 @@ class _Events:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._large = Turns(
+            _LARGE_AT_ONCE,
+            patience=0,
+            sentence="Other large payloads are being sent: try again in a minute",
+            retry_after=60,
+        )
 
     async def event(self, request: Request) -> Response:
         """Answer with all that is stored of an event."""
         task_id, name = task_id_of(request), event_name_of(request)
-        task, told = await asyncio.to_thread(self._read, task_id, name)
+        task, told = await self._site.read(self._read, task_id, name)
         return await self._site.render(request, "event.html", task=task, told=told, row=told.row)
 
     def _read(self, task_id: str, name: RowName) -> tuple[Any, Told]:
@@ -141,11 +151,11 @@ class _Events:
         task_id, name = task_id_of(request), event_name_of(request)
         number = request.query_params.get("revision")
         revision = None if number is None else read_whole_number(number, "revision")
-        text = await asyncio.to_thread(self._payload, task_id, name, revision)
+        body = await self._site.read(self._payload, task_id, name, revision)
         file_name = f"event-{task_id[:8]}-{name[1]}-{name[2]}" + ("" if revision is None else f"-r{revision}")
-        return _attachment(text.encode(), "application/json", f"{file_name}.json")
+        return await self._attachment(body, "application/json", f"{file_name}.json")
 
-    def _payload(self, task_id: str, name: RowName, revision: int | None) -> str:
+    def _payload(self, task_id: str, name: RowName, revision: int | None) -> bytes:
         with self._site.database.transaction(write=False) as tx:
             found: TimelineRow | Revision | None = read_event(tx, task_id, name)
             if found is not None and revision is not None and revision != found.revision:
@@ -155,14 +165,14 @@ class _Events:
             raise no_such_event()
         if found.data is None:
             raise NotThere("This event has no payload.")
-        return found.data
+        return found.data.encode()
 
     async def quarantine(self, request: Request) -> Response:
         """Answer with what of a task could not be stored as events."""
         task_id = task_id_of(request)
         before = request.query_params.get("before")
         number = None if before is None else read_whole_number(before, "before")
-        task, found = await asyncio.to_thread(self._refused, task_id, number)
+        task, found = await self._site.read(self._refused, task_id, number)
         elements = [(each, _bytes_shown(each)) for each in found[:_MOST_REFUSED]]
         return await self._site.render(
             request,
@@ -182,8 +192,8 @@ class _Events:
         """Answer with the bytes of an element in quarantine, to be saved."""
         task_id = task_id_of(request)
         number = read_whole_number(request.path_params["number"], "the number")
-        raw = await asyncio.to_thread(self._bytes, task_id, number)
-        return _attachment(raw, "application/octet-stream", f"quarantined-{number}.bin")
+        raw = await self._site.read(self._bytes, task_id, number)
+        return await self._attachment(raw, "application/octet-stream", f"quarantined-{number}.bin")
 
     def _bytes(self, task_id: str, number: int) -> bytes:
         with self._site.database.transaction(write=False) as tx:
@@ -191,6 +201,25 @@ class _Events:
         if raw is None:
             raise NotThere("There is no such element in quarantine.")
         return raw
+
+    async def _attachment(self, body: bytes, media_type: str, file_name: str) -> Response:
+        """Return what a browser saves. Raises Busy where too many large ones are held for slow visitors."""
+        end_turn = await self._large.take() if len(body) > _SMALL else None
+        parts = (memoryview(body)[at : at + _CHUNK] for at in range(0, len(body), _CHUNK))
+
+        async def part() -> bytes | memoryview:
+            return next(parts, b"")
+
+        headers = {
+            **_ATTACHED,
+            "Content-Disposition": f'attachment; filename="{file_name}"',
+            "Content-Length": str(len(body)),
+        }
+        return Sending(part, end_turn or _keep, media_type=media_type, headers=headers)
+
+
+def _keep() -> None:
+    """End no turn: what is small needs none."""
 
 
 def _next(revision: int) -> int:
@@ -240,16 +269,3 @@ def _bytes_shown(element: Refused) -> Shown:
     r"""Return bytes as text, in which those that are none stand as \xff."""
     text = element.raw.decode("utf-8", "backslashreplace")
     return Shown(text[:_LONGEST_RAW], element.size > len(element.raw) or len(text) > _LONGEST_RAW)
-
-
-def _attachment(body: bytes, media_type: str, file_name: str) -> Response:
-    def parts() -> Iterator[bytes]:
-        for at in range(0, len(body), _CHUNK):
-            yield body[at : at + _CHUNK]
-
-    headers = {
-        **_ATTACHED,
-        "Content-Disposition": f'attachment; filename="{file_name}"',
-        "Content-Length": str(len(body)),
-    }
-    return StreamingResponse(parts(), media_type=media_type, headers=headers)

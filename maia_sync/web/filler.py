@@ -10,6 +10,7 @@ import msgspec
 
 from maia_sync.analytics.filling import Filled, fill_panel, values_of
 from maia_sync.analytics.panels import read_panels
+from maia_sync.errors import DatabaseError, UsageError
 from maia_sync.web.answers import PATIENCE, Answers, Found, Wanted
 
 if TYPE_CHECKING:
@@ -113,11 +114,14 @@ class Filler:
     async def find(self, key: Hashable, ask: Callable[[float], T], patience: float = PATIENCE) -> T | None:
         """Return what `ask`, told how long it may take, finds out; None while it is still being found out.
 
-        Raises what it raises.
+        Raises what it raises; of what the database refuses, the database is to blame and no visitor.
         """
         wanted: Wanted[T] = Wanted(key=key, ask=partial(ask, GIVES_UP_AFTER))
         [found] = await self._answers.get([wanted], patience)
-        return None if found is None else found.result()
+        try:
+            return None if found is None else found.result()
+        except UsageError as error:
+            raise DatabaseError(str(error)) from error
 
     async def look(self, bound: datetime, patience: float = PATIENCE) -> datetime | None:
         """Return when the newest event before a moment was; None if there is none, or nobody knows in time.

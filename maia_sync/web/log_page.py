@@ -13,6 +13,7 @@ import msgspec
 
 from maia_sync.store.quarantined import count_quarantined
 from maia_sync.store.timeline import (
+    iterate_calls,
     iterate_rows,
     read_call_places,
     read_calls,
@@ -35,6 +36,7 @@ MOST_EVENTS: Final = 100
 MOST_BYTES: Final = 300_000
 MOST_PAYLOAD: Final = 16_000_000
 _MOST_DIFFERENCES: Final = 10
+_MOST_ANSWERED: Final = 50
 _LONGEST_COMPARED: Final = 20_000
 _LONGEST_DIFFERENCE: Final = 4_000
 
@@ -102,6 +104,61 @@ def read_page(tx: Transaction, task_id: str, asked: Asked) -> LogPage:
     )
 
 
+def read_answered(tx: Transaction, task_id: str, page: LogPage, *, plain: bool) -> LogPage:
+    """Return the calls before a page whose results are on it, those folded into them.
+
+    Of many results only some are taken: it is for a page that is open already, to which a few have come.
+    """
+    turns = {part.group_id: part.turn for part in page.sections}
+    waiting = [
+        entry
+        for part in page.sections
+        for entry in part.entries
+        if entry.item.kind == "result" and entry.item.row.vanished_at is None and _is_before(entry, page)
+    ][:_MOST_ANSWERED]
+    found: list[Entry] = []
+    calls = _calls_at(tx, task_id, {entry.elsewhere for entry in waiting}, plain=plain) if waiting else []
+    for entry in waiting:
+        result = entry.item
+        name = (entry.elsewhere, result.row.tool_call_id, result.row.group_id)
+        call = next((each for each in calls if _name_of_call(each) == name), None)
+        if call is None:
+            continue
+        bare_in = [result.row.group_id] if result.row.tool_call_id is None else []
+        told = read_calls(tx, task_id, call.row.seq, call.row.seq, bare_in=bare_in)
+        pairs = [each for each in told if each.result_seq == result.row.seq]
+        found += [each for each in fold([call, result], pairs) if each.result is not None]
+    return LogPage(
+        sections=tuple(in_turns(found, turns)),
+        differences=page.differences | _differences(tx, task_id, [entry.item for entry in found]),
+    )
+
+
+def _is_before(entry: Entry, page: LogPage) -> bool:
+    """Tell whether the call of a result stands before the page."""
+    place = entry.elsewhere
+    return place is not None and not entry.call_has_vanished and place <= page.first[0]
+
+
+def _calls_at(tx: Transaction, task_id: str, seqs: set[int | None], *, plain: bool) -> list[Item]:
+    """Return the calls that stand there, as far as there is room for them."""
+    found: list[Item] = []
+    size = read = 0
+    with closing(iterate_calls(tx, task_id, [seq for seq in seqs if seq is not None])) as rows:
+        for row in rows:
+            item = make_item(row, plain=plain)
+            size += item.weight
+            read += len(row.data or "")
+            if found and (size > MOST_BYTES or read > MOST_PAYLOAD):
+                break
+            found.append(item)
+    return found
+
+
+def _name_of_call(call: Item) -> tuple[int, str | None, str]:
+    return call.row.seq, call.row.tool_call_id, call.row.group_id
+
+
 def _empty_page(tx: Transaction, task_id: str, asked: Asked) -> LogPage:
     """Return the page of a stretch without events: the log has none, or none there."""
     is_beside = asked.before is not None or asked.seq is not None
@@ -157,7 +214,9 @@ def _folded(tx: Transaction, task_id: str, items: list[Item]) -> list[Entry]:
     here = {call.tool_call_id for call in calls}
     lone = {item.row.tool_call_id for item in tools if item.kind == "result"} - here - {None}
     places = read_call_places(tx, task_id, [*lone]) if lone else {}
-    return fold(items, calls, places)
+    lone -= {*places}
+    vanished = read_call_places(tx, task_id, [*lone], vanished=True) if lone else {}
+    return fold(items, calls, places, vanished)
 
 
 def _differences(tx: Transaction, task_id: str, items: list[Item]) -> dict[RowName, Difference]:

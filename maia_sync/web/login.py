@@ -23,9 +23,13 @@ _LARGEST_FORM: Final = 4096
 _PATIENCE: Final = 10.0
 """Seconds within which a form must have come."""
 _AT_ONCE: Final = 4
-"""Attempts that are looked at in the same moment; a wrong one counts as long as it is slowed down."""
+"""Wrong attempts that are slowed down in the same moment; further ones are sent away at once."""
 _SLOWED: Final = 1.0
-"""Seconds that a wrong token waits for its answer: four guesses a second, from whomever they come."""
+"""Seconds that a wrong token waits for its answer, so that a person notices, and a form in a loop is slow.
+
+What makes guessing hopeless is the token, which must be long and random: neither this wait nor anything else
+bounds how many are tried, in the header Authorization least of all.
+"""
 
 
 class Login:
@@ -53,18 +57,21 @@ class Login:
 
     async def log_in(self, request: Request) -> Response:
         """Let in whoever has the token; a wrong one is answered late, and nothing of it is kept."""
-        typed, wanted, trouble = await _read_form(request)
+        try:
+            typed, wanted, trouble = await _read_form(request)
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody is there to see the form again
         if trouble is not None:
             return await self._form(request, wanted, trouble, status=400)
         if self._token is None:
             return RedirectResponse(wanted, 303)
+        if is_token(typed, self._token):  # first: a flood of wrong ones keeps nobody out
+            return self._let_in(request, wanted, self._token)
         if self._in_hand >= _AT_ONCE:
             sentence = "Too many attempts at once. Wait a moment, then try again."
             return await self._form(request, wanted, sentence, status=429)
         self._in_hand += 1
         try:
-            if is_token(typed, self._token):
-                return self._let_in(request, wanted, self._token)
             await self._site.clock.sleep(_SLOWED)
         finally:
             self._in_hand -= 1
@@ -120,7 +127,7 @@ async def _read_form(request: Request) -> tuple[str, str, str | None]:
                 if len(body) > _LARGEST_FORM:
                     return "", "/", "This is too long to be a token."
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, max_num_fields=8)
-    except (TimeoutError, ClientDisconnect, ValueError):
+    except (TimeoutError, ValueError):
         return "", "/", "This form did not come whole. Try again."
     typed, wanted = (fields.get(name, [""])[-1] for name in ("token", "next"))
     return typed, local_path(wanted), None

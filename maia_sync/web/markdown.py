@@ -26,20 +26,59 @@ if TYPE_CHECKING:
 
 LONGEST: Final = 8_192
 """Characters of a text that are read as Markdown at most: callers cut before."""
-MOST_MARKS: Final = 400
-"""Brackets, of which each can begin a link: looking for the end of each takes time."""
-MOST_CELLS: Final = 1_000
-"""Bars, of which each can end a table's cell: a row's missing cells are added."""
+_MOST_OF: Final = {"[": 200, "<": 500, "|": 1_000}
+"""Brackets can begin a link or an address each, whose end is looked for; each bar can end a table's cell."""
+MOST_LINES: Final = 1_000
+"""Lines that are not empty: each is looked at for all that could begin or end there."""
+MOST_WORK: Final = 3_000
+"""What quotes, lists and tables come to: lines times how deep they lie, rows times their columns."""
+DEEPEST: Final = 20
+"""How deep quotes and lists go; what would lie deeper is left out by the parser."""
 LONGEST_HTML: Final = 48_000
+_LINE_ENDS: Final = re.compile(r"\r\n?|\n")
 _LEADS: Final = re.compile(r"(?:https?://|mailto:)[^\s]", re.IGNORECASE)
 _RELATION: Final = "noopener noreferrer nofollow ugc"
 
 
+_CONTAINERS: Final = re.compile(r"(?:[ \t]*(?:>|[-+*](?=[ \t]|$)|\d{1,9}[.)](?=[ \t]|$)))*[ \t]*")
+"""The marks of quotes and lists at the beginning of a line."""
+_OF_DELIMITERS: Final = "|:- \t>+*0123456789.)"
+"""What a line is made of that stands below a table's head, perhaps within a quote or a list."""
+
+
 def render_markdown(text: str) -> Markup | None:
     """Return the text as HTML; None where it would take too long or too much room."""
-    if len(text) > LONGEST or text.count("[") > MOST_MARKS or text.count("|") > MOST_CELLS:
+    if len(text) > LONGEST or any(text.count(mark) > most for mark, most in _MOST_OF.items()):
         return None
-    return _rendered(text)
+    return _rendered(text) if _is_little_work(text) else None
+
+
+def _is_little_work(text: str) -> bool:
+    """Tell whether a text is read quickly, by what its lines begin with.
+
+    A line belongs to the quotes and lists of the one before, whether it says so or not, and to a table that
+    has begun, until an empty line comes; a row is filled up to the table's columns. Where a quote begins
+    again behind lines that do not say so, all that follows may be looked at again.
+    """
+    work = lines = depth = columns = quotes = 0
+    is_quoted = False
+    for line in _LINE_ENDS.split(text):
+        begins = _CONTAINERS.match(line)
+        marks = 0 if begins is None else sum(each in ">-+*.)" for each in begins[0])
+        if begins is not None and begins.end() == len(line):  # an empty line, perhaps of a quote
+            columns = 0
+            depth, quotes = (depth, quotes) if marks else (0, 0)
+        else:
+            lines += 1
+        was_quoted, is_quoted = is_quoted, begins is not None and ">" in begins[0]
+        quotes += is_quoted and not was_quoted
+        depth = min(max(depth, marks + (len(line) - len(line.lstrip())) // 2), DEEPEST)
+        if "-" in line and not line.strip(_OF_DELIMITERS):
+            columns = max(columns, line.count("|") + 1)
+        work += 1 + depth + columns + quotes
+        if lines > MOST_LINES or work > MOST_WORK:
+            return False
+    return True
 
 
 @lru_cache(maxsize=256)
@@ -109,7 +148,8 @@ def _may_lead(address: str) -> bool:
 
 
 def _make() -> MarkdownIt:
-    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer).enable("table")
+    options = {"html": False, "maxNesting": DEEPEST}
+    parser = MarkdownIt("commonmark", options, renderer_cls=_Renderer).enable("table")
     parser.validateLink = _may_lead  # type: ignore[method-assign,assignment]
     return parser
 

@@ -12,6 +12,7 @@ from starlette.responses import Response  # noqa: TC002
 from starlette.routing import Route
 
 from maia_sync.errors import UsageError
+from maia_sync.report.buckets import axis_of
 from maia_sync.report.figures import FILTERS
 from maia_sync.report.panel import render_tiles
 from maia_sync.report.tiles import activity_tiles, freshness_tiles, row_of
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from maia_sync.analytics.filling import Filled
     from maia_sync.analytics.panels import Panel
     from maia_sync.analytics.window import Window
+    from maia_sync.report.buckets import Axis
     from maia_sync.web.site import Site
 
 OVERVIEW: Final = ("activity", "tool-calls", "tokens", "cost", "errors", "task-states", "slowest-turns")
@@ -59,6 +61,8 @@ SYNC: Final = (
 """The panels of each page, in their order; where a window is short, the one by the hour takes its place."""
 
 _BY_HOUR: Final = "-by-hour"
+_FOR_AXIS: Final = "activity"
+"""Of an open window, where most of this is all charts of the page are drawn."""
 
 
 def routes(site: Site) -> list[BaseRoute]:
@@ -192,6 +196,8 @@ class _Pages:
 
     async def _fill(self, panels: Sequence[Panel], asked: _Asked) -> list[Filled]:
         choice = asked.choice
+        if choice.window.is_open and asked.axis is None:
+            asked.axis = await self._axis(asked)
         return await self._filler.fill(
             panels,
             choice.window,
@@ -200,6 +206,18 @@ class _Pages:
             patience=asked.left(),
             then=self._shower(asked),
         )
+
+    async def _axis(self, asked: _Asked) -> Axis | None:
+        """Return the axis of all charts over an open window; None if it is not to be had in time."""
+        window = asked.choice.window
+        [most] = await self._filler.fill(
+            [self._filler.panels[_FOR_AXIS]],
+            window,
+            asked.choice.key,
+            task_id=asked.task_id,
+            patience=asked.left(),
+        )
+        return axis_of(most, window, self._site.clock.now())
 
     async def _page(
         self, request: Request, template: str, asked: _Asked, filled: Sequence[Filled], **more: Any
@@ -216,7 +234,7 @@ class _Pages:
         )
 
     def _shower(self, asked: _Asked) -> Callable[[Filled], object]:
-        return partial(self._renderings.render, choice=asked.choice)
+        return partial(self._renderings.render, choice=asked.choice, axis=asked.axis)
 
 
 class _Asked:
@@ -225,6 +243,7 @@ class _Asked:
     def __init__(self, site: Site, choice: Choice, task_id: str | None, begun: float) -> None:
         self.choice = choice
         self.task_id = task_id
+        self.axis: Axis | None = None
         self._clock = site.clock
         self._begun = begun
 

@@ -92,6 +92,46 @@ def find_member(text: str, names: Sequence[str], *, most_tokens: int = 2000) -> 
     return next((found[each] for each in names if each in found), None)
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A member of an object, by where it stands in the text."""
+
+    name: str
+    """As it is spelt, without its quotes."""
+    start: int
+    value: int
+    """Where its value begins."""
+    end: int
+
+
+def members_of(text: str, start: int = 0, *, most_tokens: int = 2000) -> tuple[Member, ...]:
+    """Return the members of the object that begins at `start`, each to the letter; of no object, none.
+
+    Behind so many tokens everything to the text's end counts as of the last member: it is long in any case.
+    """
+    found: list[Member] = []
+    depth = at = value = 0
+    name = ""
+    for number, match in enumerate(_TOKEN.finditer(text, start)):
+        group = match.lastgroup or 0
+        piece = match[group]
+        if number == 0 and piece != "{":
+            return ()
+        if number > most_tokens:
+            return (*found, Member(name, at, value or len(text), len(text))) if at else tuple(found)
+        if depth == 1 and not value and piece == ":":
+            value = match.end()
+        elif depth == 1 and not value and match.lastgroup == "string":
+            name, at = piece[1:-1], match.start(group)
+        elif depth == 1 and piece in (",", "}"):
+            if value:
+                found.append(Member(name, at, value, match.start(group)))
+            name, at, value = "", 0, 0
+        depth += (piece in _ENDS) - (piece in ("}", "]"))
+        if depth == 0:
+            break
+    return tuple(found)
+
+
 def _gathered(lines: Iterator[str], most: int | None) -> Layout:
     found: list[str] = []
     left = most

@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 import msgspec
 from markupsafe import Markup
 
-from maia_sync.analytics.gist import UNREAD, decode, member_of, steps_of, text_of
+from maia_sync.analytics.gist import decode, first_text_of, member_of, steps_of, text_of
+from maia_sync.report.figures import cut
 from maia_sync.web.markdown import LONGEST, render_markdown
-from maia_sync.web.payload_text import find_member, html_size, lay_out
+from maia_sync.web.payload_text import find_member, html_size, lay_out, members_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from maia_sync.store.timeline import TimelineRow
+    from maia_sync.web.payload_text import Member
 
-Form: TypeAlias = Literal["text", "markdown", "raw", "steps"]
+Form: TypeAlias = Literal["text", "markdown", "raw", "steps", "block"]
 
 LONGEST_RAW: Final = 4_000
 _MOST_STEPS: Final = 50
@@ -46,6 +48,27 @@ _ERRORS: Final = (
     "content",
     "title",
 )
+_TOLD: Final[Mapping[str, str]] = {
+    "type": "event_type",
+    "eventType": "event_type",
+    "event_type": "event_type",
+    "toolName": "tool_name",
+    "tool_name": "tool_name",
+    "toolCallId": "tool_call_id",
+    "tool_call_id": "tool_call_id",
+    "durationMs": "duration_ms",
+    "duration_ms": "duration_ms",
+    "status": "status",
+}
+"""Members that the line of a call tells, and the facets that they became."""
+_TOLD_BY_OUTCOME: Final[Mapping[str, frozenset[str]]] = {
+    "ok": frozenset(("ok", "success", "succeeded", "completed", "done")),
+    "error": frozenset(("failed", "failure", "error")),
+}
+"""Which status says no more than the outcome, which is what stands on the line."""
+_LONGEST_TOLD: Final = 400
+_LONGEST_PREVIEW: Final = 80
+_PREVIEW_FROM: Final = 400
 _NAMES: Final = ("userName", "user_name", "displayName", "display_name", "author", "name")
 _MARKDOWN_COSTS: Final = 2
 """How much a character of Markdown weighs, besides what it becomes: reading it takes the time of a page."""
@@ -68,8 +91,12 @@ class Piece(msgspec.Struct, frozen=True):
     """Of a plan: each step's text and status."""
     label: str = ""
     """What it is, in a word of ours; empty where that goes without saying."""
+    name: str = ""
+    """Of a member shown by itself: its name, foreign."""
     is_cut: bool = False
     """There is more."""
+    is_payload: bool = False
+    """It is the payload itself, or its beginning."""
 
     @property
     def weight(self) -> int:
@@ -77,7 +104,7 @@ class Piece(msgspec.Struct, frozen=True):
         told = sum(html_size(text) + html_size(status) + 60 for text, status in self.steps)
         worked = _work_of(self.text) if self.form == "markdown" else 0
         shown = len(self.html.encode()) if self.form == "markdown" else html_size(self.text)
-        return told + shown + worked
+        return told + shown + worked + html_size(self.name)
 
 
 def _work_of(text: str) -> int:
@@ -121,14 +148,20 @@ def plan_of(payload: Payload, *, plain: bool) -> tuple[Piece, ...]:
     return (*told, Piece("steps", steps=shown, is_cut=is_cut))
 
 
-def arguments_of(payload: Payload) -> tuple[Piece, ...]:
-    """Return what a tool was called with; else the payload."""
-    return _members(payload, (("Arguments", _ARGUMENTS),)) or raw_of(payload)
+def arguments_of(payload: Payload, row: TimelineRow) -> tuple[Piece, ...]:
+    """Return what a tool was called with; else what the payload says besides what the call's line tells."""
+    return _members(payload, (("Arguments", _ARGUMENTS),)) or _besides(payload, row)
 
 
-def result_of(payload: Payload) -> tuple[Piece, ...]:
-    """Return what a tool gave back, or what went wrong; else the payload."""
-    return _members(payload, (("Error", _TROUBLES), ("Result", _RESULTS))) or raw_of(payload)
+def result_of(payload: Payload, row: TimelineRow) -> tuple[Piece, ...]:
+    """Return what a tool gave back, or what went wrong; else what is not told by the line anyway."""
+    return _members(payload, (("Error", _TROUBLES), ("Result", _RESULTS))) or _besides(payload, row)
+
+
+def preview_of(payload: Payload) -> str:
+    """Return the beginning of the first text that a tool was called with, on one line; "" for none."""
+    _, arguments = member_of(payload.value, _ARGUMENTS)
+    return cut(" ".join(first_text_of(arguments).strip()[:_PREVIEW_FROM].split()), _LONGEST_PREVIEW)
 
 
 def error_of(payload: Payload) -> tuple[Piece, ...]:
@@ -144,7 +177,7 @@ def raw_of(
     if payload.data is None:
         return ()
     laid = lay_out(payload.data, start=start, most=most)
-    return (Piece("raw", laid.text, label=label, is_cut=not laid.is_whole),)
+    return (Piece("raw", laid.text, label=label, is_cut=not laid.is_whole, is_payload=not start),)
 
 
 def text_piece(said: str, *, plain: bool, label: str = "") -> Piece:
@@ -166,7 +199,7 @@ def writer_of(row: TimelineRow, payload: Payload) -> str:
 
 def _members(payload: Payload, wanted: Sequence[tuple[str, Sequence[str]]]) -> tuple[Piece, ...]:
     """Return the members of these names, each as it stands in the payload's text."""
-    if payload.data is None or not isinstance(payload.value, dict) or payload.value is UNREAD:
+    if payload.data is None or not isinstance(payload.value, dict):
         return ()
     found: list[Piece] = []
     for label, names in wanted:
@@ -177,8 +210,69 @@ def _members(payload: Payload, wanted: Sequence[tuple[str, Sequence[str]]]) -> t
             said, _ = _STRINGS.raw_decode(payload.data, start)
             found.append(text_piece(said, plain=True, label=label))
         else:
-            found += raw_of(payload, label=label, start=start)
+            found += _object_of(payload, start, label=label)
     return tuple(found)
+
+
+def _besides(payload: Payload, row: TimelineRow) -> tuple[Piece, ...]:
+    """Return what a payload says besides what its facets, on the line, tell; where it is no object, all."""
+    if not isinstance(payload.value, dict):
+        return raw_of(payload)
+    return _object_of(payload, 0, row=row)
+
+
+def _object_of(
+    payload: Payload, start: int, *, label: str = "", row: TimelineRow | None = None
+) -> tuple[Piece, ...]:
+    """Return the value that begins at `start`: of an object, texts of several lines by themselves.
+
+    With a row, without those members that its facets tell.
+    """
+    data = payload.data or ""
+    members = members_of(data, start)
+    wanted = [each for each in members if row is None or not _is_told(data, each, row)]
+    texts = {each.start: text for each in wanted if (text := _lines_in(data, each)) is not None}
+    if len(wanted) == len(members) and not texts:
+        return raw_of(payload, label=label, start=start)
+    pieces = [*_blocks((each, texts[each.start]) for each in wanted if each.start in texts)]
+    kept = ",".join(data[each.start : each.end].rstrip() for each in wanted if each.start not in texts)
+    if kept:
+        laid = lay_out(f" {{{kept}}}", start=1, most=LONGEST_RAW)
+        pieces.append(Piece("raw", laid.text, is_cut=not laid.is_whole))
+    if not pieces:
+        return (Piece("text", label="Nothing but what the line above tells"),)
+    return (msgspec.structs.replace(pieces[0], label=label), *pieces[1:])
+
+
+def _blocks(texts: Iterator[tuple[Member, str]]) -> Iterator[Piece]:
+    """Yield members that are texts, as far as there is room for them: the last one is cut, or left out."""
+    left = LONGEST_RAW
+    for member, text in texts:
+        if left <= 0:
+            yield Piece("block", "…", name=member.name, is_cut=True)
+            return
+        yield Piece("block", text[:left], name=member.name, is_cut=len(text) > left)
+        left -= len(text) + len(member.name)
+
+
+def _lines_in(data: str, member: Member) -> str | None:
+    """Return the text that a member is, if that has several lines."""
+    value = data[member.value : member.end].strip()
+    if not value.startswith('"') or "\\" not in value:
+        return None
+    text, end = _STRINGS.raw_decode(value)
+    return text if end == len(value) and ("\n" in text or "\r" in text) else None
+
+
+def _is_told(data: str, member: Member, row: TimelineRow) -> bool:
+    """Tell whether a member says exactly what a facet of the row tells."""
+    facet = _TOLD.get(member.name)
+    if facet is None or member.end - member.value > _LONGEST_TOLD:
+        return False
+    value = decode(data[member.value : member.end])
+    if isinstance(value, bool) or value != getattr(row, facet):
+        return False
+    return facet != "status" or value in _TOLD_BY_OUTCOME.get(row.outcome or "", ())
 
 
 _STRINGS: Final = json.JSONDecoder()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import quote, urlencode
 
-from maia_sync.web.addresses import task_address
+from maia_sync.web.addresses import quarantine_address, task_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +30,10 @@ class SitePlaces:
     def event(self, task_id: str, seq: int) -> str:
         """Return where in its timeline an event is."""
         return task_address(quote(task_id, safe=""), seq=seq)
+
+    def quarantine(self, task_id: str) -> str:
+        """Return where a task's quarantine is."""
+        return quarantine_address(quote(task_id, safe=""))
 
     def csv(self, filled: Filled) -> str:
         """Return where a panel's whole answer is."""

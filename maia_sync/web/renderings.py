@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from maia_sync.analytics.filling import Filled
     from maia_sync.clock import Clock
+    from maia_sync.report.buckets import Axis
     from maia_sync.web.windows import Choice
 
 KEPT_SECONDS: Final = 2.0
@@ -36,16 +37,20 @@ class Renderings:
         self._kept: OrderedDict[Hashable, tuple[float, Markup]] = OrderedDict()
         self._keeping = threading.Lock()
 
-    def render(self, filled: Filled, choice: Choice) -> Markup:
-        """Return a panel on a page of a window."""
-        name = (filled.panel.name, *choice.query.items(), *filled.values.items(), filled.asked_at)
+    def render(self, filled: Filled, choice: Choice, axis: Axis | None = None) -> Markup:
+        """Return a panel on a page of a window, whose charts have this axis if it is open."""
+        name = (filled.panel.name, *choice.query.items(), *filled.values.items(), filled.asked_at, axis)
         moment = self._clock.monotonic()
         with self._keeping:
             at, html = self._kept.get(name, (moment, None))
         if html is not None and moment - at <= KEPT_SECONDS:
             return html
         showing = Showing(
-            zone=self._zone, now=self._clock.now(), window=choice.window, places=SitePlaces(choice.query)
+            zone=self._zone,
+            now=self._clock.now(),
+            window=choice.window,
+            places=SitePlaces(choice.query),
+            axis=axis,
         )
         html = render_panel(filled, showing)
         if not filled.is_pending:

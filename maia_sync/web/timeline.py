@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,7 +11,7 @@ from starlette.requests import Request  # noqa: TC002 - Starlette reads the anno
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from maia_sync.report.figures import FILTERS, moment, moment_text
+from maia_sync.report.figures import FILTERS, ago, moment, moment_text
 from maia_sync.store.timeline import find_turn_start, read_standing, read_whole
 from maia_sync.web import event_page
 from maia_sync.web.addresses import (
@@ -25,7 +24,7 @@ from maia_sync.web.addresses import (
     write_cursor,
 )
 from maia_sync.web.asked_task import task_id_of, task_of
-from maia_sync.web.log_page import Asked, read_page
+from maia_sync.web.log_page import Asked, read_answered, read_page
 from maia_sync.web.site import NotThere
 
 if TYPE_CHECKING:
@@ -61,7 +60,8 @@ def routes(site: Site) -> list[BaseRoute]:
 
 def prepare(environment: Environment) -> None:
     """Give an environment what the templates of these pages use."""
-    environment.filters.update({**FILTERS, "moment_beside": moment_beside})
+    filters = {"moment_ago": moment_ago, "moment_beside": moment_beside, "moment_exact": moment_exact}
+    environment.filters.update({**FILTERS, **filters})
     environment.globals.update(_GLOBALS)
 
 
@@ -72,6 +72,24 @@ def moment_beside(value: datetime, other: datetime | None, zone: ZoneInfo) -> Ma
     if other is None or moment_text(other, zone).rpartition(", ")[0] != day:
         return whole
     return Markup(whole.replace(f"{day}, {clock}", clock))  # noqa: S704 - a part of what is Markup already
+
+
+def moment_exact(value: datetime | None, zone: ZoneInfo) -> Markup:
+    """Return a moment with the milliseconds, or microseconds, that it has."""
+    whole = moment(value, zone)
+    if value is None or not value.microsecond:
+        return whole
+    fraction = f"{value.microsecond:06}"
+    text = moment_text(value, zone)
+    exact = f"{text}.{fraction.removesuffix('000')}"
+    return Markup(whole.replace(text, exact))  # noqa: S704 - a part of what is Markup already
+
+
+def moment_ago(value: datetime, now: datetime, zone: ZoneInfo) -> Markup:
+    """Return how long ago a moment was; the moment itself in its title."""
+    whole, text = str(moment(value, zone)), moment_text(value, zone)
+    told = whole.replace(f">{text}<", f">{ago(value, now)}<").replace("<time ", f'<time title="{text}" ')
+    return Markup(told)  # noqa: S704 - of our own words
 
 
 class Ids:
@@ -88,6 +106,14 @@ class Ids:
         return True
 
 
+class NoIds(Ids):
+    """Gives no id: what is shown goes into a page that has them already."""
+
+    def is_first(self, seq: int) -> bool:  # noqa: ARG002 - the same for all
+        """Tell that there is to be no id."""
+        return False
+
+
 class _Timeline:
     """The pages of all tasks' logs."""
 
@@ -99,7 +125,7 @@ class _Timeline:
         task_id = task_id_of(request)
         asked = _asked(request)
         group_id = request.query_params.get("group")
-        task, whole, page = await asyncio.to_thread(self._read, task_id, asked, group_id)
+        task, whole, page = await self._site.read(self._read, task_id, asked, group_id)
         others = {name: value for name, value in request.query_params.items() if name != "text"}
         return await self._site.render(
             request,
@@ -125,7 +151,7 @@ class _Timeline:
 
     async def news(self, request: Request) -> Response:
         """Answer with the events behind a place, as HTML within JSON."""
-        return JSONResponse(await asyncio.to_thread(self._news, request))
+        return JSONResponse(await self._site.read(self._news, request))
 
     def _news(self, request: Request) -> dict[str, Any]:
         task_id = task_id_of(request)
@@ -136,15 +162,16 @@ class _Timeline:
             task = task_of(tx, task_id)
             now = read_standing(tx, task_id, place)
             page = read_page(tx, task_id, asked)
+            answered = read_answered(tx, task_id, page, plain=plain)
             if page.last is None:
                 after = write_cursor(place, now)
             else:
                 after = write_cursor(page.last, read_standing(tx, task_id, page.last))
-        html = self._site.environment.get_template("timeline_news.html").render(
-            task=task, page=page, mode=_mode(plain), zone=self._site.zone, ids=Ids()
-        )
+        given = {"task": task, "mode": _mode(plain), "zone": self._site.zone}
+        template = self._site.environment.get_template
         return {
-            "html": html,
+            "html": template("timeline_news.html").render(page=page, ids=Ids(), **given),
+            "answered": template("timeline_answered.html").render(page=answered, ids=NoIds(), **given),
             "after": after,
             "count": page.events,
             "more": not page.is_newest,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS: Final = {"7d": 7, "30d": 30}
-LABELS: Final = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all"}
+LABELS: Final = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all time"}
 """What can be chosen by one link each, and what the link says."""
 DEFAULT: Final = "7d"
 AHEAD: Final = timedelta(days=1)
@@ -61,9 +61,12 @@ def choose_window(
     usual = _named(DEFAULT, now, zone)
     if newest is None or usual.window.since is None or newest >= usual.window.since:
         return usual
-    last = newest.astimezone(zone).date()
     days = _DAYS[DEFAULT]
-    chosen = _of_days(last - timedelta(days=days - 1), last, last, zone)
+    try:
+        last = newest.astimezone(zone).date()
+        chosen = _of_days(last - timedelta(days=days - 1), last, last, zone)
+    except (OverflowError, UsageError):  # of the calendar's first week: such a date is none
+        return usual
     notice = f"The newest event is of {day_text(last)}; these are the {days} days up to it."
     return msgspec.structs.replace(chosen, notice=notice)
 

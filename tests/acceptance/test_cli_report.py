@@ -120,7 +120,19 @@ def test_a_report_can_be_of_one_task(folder: CliFolder) -> None:
     document = folder.ok("report", *ALWAYS, "--task", task_id.upper(), "--json").json()
     assert document["task"] == task_id
     assert {panel["name"] for panel in document["panels"]} >= {"tools", "slowest-turns", "error-types"}
-    assert "stored" not in {panel["name"] for panel in document["panels"]}
+    assert {"task-copy", "stored", "kept"} <= {panel["name"] for panel in document["panels"]}
+    unknown = "00000000-0000-4000-8000-000000000000"
+    done = folder.run("report", *ALWAYS, "--task", unknown, "-o", "report.html")
+    assert (done.code, done.is_one_clear_sentence()) == (2, True), done
+    assert f"task {unknown} is not tracked" in done.err
+    assert names_in(folder) == []
+
+
+def test_a_report_is_written_by_a_process_of_its_own(on_sqlite: CliFolder) -> None:
+    done = on_sqlite.ok_apart("report", *ALWAYS, "--task", task_ids(1)[0], "-o", "report.html")
+    assert done.out == ""
+    assert done.err.startswith("Wrote report.html: ")
+    assert names_in(on_sqlite) == ["report.html"]
 
 
 def on_terminal(folder: CliFolder, *arguments: str) -> tuple[int, str, str]:

@@ -268,8 +268,10 @@ def test_the_sandbox_serves_tasks_that_can_be_synced_as_it_says(tmp_path: Path) 
         while not any(line.startswith("Any bearer") for line in lines):
             lines.append(process.stdout.readline())
         task_ids = [process.stdout.readline() for _ in range(3)][1:]
-        (tmp_path / "config.toml").write_text("".join(line for line in lines if " = " in line or "[" in line))
-        folder.ok("db", "upgrade")
+        exports = [line.split("export ")[1].strip().partition("=") for line in lines if "export " in line]
+        folder.variables |= {name: value for name, _, value in exports}
+        assert set(folder.variables) >= {"MAIA_SYNC_API__BASE_URL", "MAIA_SYNC_AUTH__TOKEN"}
+        folder.ok("init")
         folder.ok("track", "--from-file", "-", stdin="".join(task_ids))
         assert "60 new" in folder.ok("sync").out
         process.send_signal(signal.SIGINT)

@@ -41,15 +41,21 @@ class LiveTask:
 
     def grow(self, *groups: str) -> None:
         """Append an event for each of these groups; it says its number."""
+        numbered = enumerate(groups, start=self.length)
+        self.add(
+            *((group, {"type": "agentMessage", "text": f"This is message {n}."}) for n, group in numbered)
+        )
+
+    def add(self, *events: tuple[str, dict[str, str]]) -> None:
+        """Append events, each of a group."""
         elements = []
-        for number, group in enumerate(groups, start=self.length):
-            data = {"type": "agentMessage", "text": f"This is message {number}."}
+        for number, (group, data) in enumerate(events, start=self.length):
             told = {"data": data, "groupId": group, "timestamp": stamp(number)}
             elements.append(json.dumps(told).encode())
         with closing(open_database(self._url)) as database, database.transaction() as tx:
             upsert_tasks(tx, [TASK])
             store(tx, TASK, elements, after=self.length * STEP)
-        self.length += len(groups)
+        self.length += len(events)
 
     def change(self, number: int) -> None:
         with closing(open_database(self._url)) as database, database.transaction() as tx:
@@ -106,6 +112,51 @@ def test_whoever_reads_the_end_stays_at_the_end(live: LiveTask) -> None:
     expect(live.page.locator("article").last).to_contain_text("message 79")
 
 
+def call(name: str) -> dict[str, str]:
+    return {"type": "toolCall", "toolCallId": name, "toolName": f"tool-{name}"}
+
+
+def answer_to(name: str) -> dict[str, str]:
+    return {"type": "toolResult", "toolCallId": name, "result": f"result of {name}"}
+
+
+def test_a_result_that_comes_later_goes_into_its_call_which_stays_as_it_was(live: LiveTask) -> None:
+    live.add(("g", call("a")), ("g", call("b")))
+    live.grow("h")
+    live.page.clock.install()
+    live.page.goto(f"/tasks/{TASK}")
+    articles = live.page.locator("article")
+    first, second = articles.nth(0), articles.nth(1)
+    second.locator("summary").first.click()
+    expect(second.locator("summary").first).to_be_focused()
+    names = [each.get_attribute("id") for each in (first, second)]
+    live.add(("g", answer_to("b")), ("g", answer_to("a")))
+    live.wait()
+    expect(first.locator(".result")).to_contain_text("result of a")
+    expect(first.locator("details.call")).not_to_have_attribute("open", "")
+    expect(second.locator(".result")).to_contain_text("result of b")
+    expect(second.locator("details.call")).to_have_attribute("open", "")
+    expect(second.locator("summary").first).to_be_focused()
+    assert [each.get_attribute("id") for each in (first, second)] == names
+    expect(articles).to_have_count(3)
+    expect(live.page.locator("section.turn")).to_have_count(2)
+    expect(live.page.get_by_text("no result yet")).to_have_count(0)
+    expect(live.page.locator("[aria-live=polite]")).to_contain_text("2 new events")
+    assert live.visitor.troubles == []
+
+
+def test_a_result_whose_call_is_not_on_the_page_stands_by_itself(live: LiveTask) -> None:
+    live.add(("g", call("a")))
+    live.grow(*(["h"] * 120))
+    live.open()
+    live.add(("g", answer_to("a")))
+    live.wait()
+    last = live.page.locator("article").last
+    expect(last).to_contain_text("result of a")
+    expect(last.get_by_role("link", name="a call that stands elsewhere")).to_be_visible()
+    expect(live.page.locator("[aria-live=polite]")).to_contain_text("1 new event")
+
+
 def test_the_reader_can_pause_and_go_on_by_keyboard(live: LiveTask) -> None:
     live.grow("g")
     live.open()
@@ -147,7 +198,7 @@ def test_a_page_whose_server_is_gone_asks_less_often_and_offers_a_link(live: Liv
     live.page.route("**/news?*", refuse)
     for _ in range(10):
         live.page.clock.run_for(6000)
-        live.page.evaluate("() => new Promise((done) => queueMicrotask(done))")
+        live.page.wait_for_timeout(100)  # a request that fails takes a moment outside of the page's clock
     assert 2 <= len(asked) <= 5
     expect(live.page.get_by_role("link", name="Show new events")).to_be_visible()
     live.page.unroute("**/news?*")

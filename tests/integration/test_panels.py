@@ -50,7 +50,7 @@ CASES = [
     for chosen in WINDOWS
     if chosen == "all" or not panel.statement.parameters <= {"limit", "task"}
 ]
-OF_THIS_MOMENT = {"freshness", "stale-tasks"}
+OF_THIS_MOMENT = {"freshness", "stale-tasks", "task-copy"}
 """Panels that tell how long ago something was."""
 
 
@@ -112,7 +112,10 @@ def test_a_panel_says_what_it_asks_and_what_to_do_without_an_answer(name: str) -
     panel = PANELS[name]
     assert panel.title
     assert panel.description.endswith("?")
-    assert panel.empty.endswith((".", "ID."))
+    assert panel.empty.endswith(".")
+    assert "above" not in panel.empty  # a report has no choice of time above it
+    assert panel.empty.count("maia-sync") == panel.empty.count("`maia-sync") == panel.empty.count("`") / 2
+    assert "each day" not in panel.description  # bars can be weeks or years
     assert "--" not in panel.statement.text
     assert panel.statement.parameters <= {"since", "until", "since_day", "until_day", "task", "limit"}
     assert (panel.limit is not None) == ("limit" in panel.statement.parameters)
@@ -261,10 +264,13 @@ def test_the_state_of_the_copy_is_told(reading: ReadingDatabase) -> None:
     [worker] = told(fill(reading, "workers", WINDOWS["all"]))
     assert (worker["worker"], worker["tasks"]) == ("worker-7", 1)
     runs = told(fill(reading, "runs", WINDOWS["all"]))
-    assert [row["events_new"] for row in runs] == list(range(39, 9, -1))
-    assert [row[:2] for row in fill(reading, "quarantine", WINDOWS["all"]).rows] == [
-        ("invalid UTF-8", 2),
-        ("not an object", 1),
+    assert [row["new"] for row in runs] == list(range(39, 9, -1))
+    assert list(runs[0])[:9] == [
+        *("started_at", "ended_at", "kind", "status", "error", "walks", "failed", "requests", "new"),
+    ]
+    assert [row[:3] for row in fill(reading, "quarantine", WINDOWS["all"]).rows] == [
+        ("invalid UTF-8", 2, task_ids(1)[0]),
+        ("not an object", 1, task_ids(1)[0]),
     ]
     assert fill(reading, "kept", WINDOWS["all"]).rows == ((5, 3, 3),)
 
@@ -285,6 +291,54 @@ def test_a_task_of_its_own_is_asked_alone(reading: ReadingDatabase) -> None:
     for name in ("slowest-turns", "slowest-calls", "latest-errors", "failing-calls"):
         rows = told(fill(reading, name, WINDOWS["all"], task_id=first))
         assert {row["task_id"] for row in rows} == {first}, name
+
+
+def test_how_complete_the_copy_of_one_task_is(reading: ReadingDatabase) -> None:
+    first, second, third = task_ids(3)
+    [failing] = told(fill(reading, "task-copy", WINDOWS["all"], task_id=second))
+    assert (failing["status"], failing["last_error"]) == ("active", "the API answered 503")
+    assert failing["lag_seconds"] > 5 * 3600
+    for task_id, numbers in ((first, 3), (second, 0)):
+        [kept] = told(fill(reading, "kept", WINDOWS["all"], task_id=task_id))
+        assert kept["quarantined_elements"] == numbers
+        quarantined = fill(reading, "quarantine", WINDOWS["all"], task_id=task_id)
+        assert sum(row["quarantined"] for row in told(quarantined)) == numbers
+    [kept] = told(fill(reading, "kept", WINDOWS["all"], task_id=third))
+    assert kept["vanished_events"] == 3
+    revisions = [
+        told(fill(reading, "kept", WINDOWS["all"], task_id=each))[0]["earlier_versions_kept"]
+        for each in task_ids(3)
+    ]
+    assert sum(revisions) == 5
+    stored = [told(fill(reading, "stored", WINDOWS["all"], task_id=each))[0] for each in (None, first)]
+    assert stored[0]["stored_events"] > stored[1]["stored_events"] > 0
+
+
+def test_tasks_are_named_by_their_labels_wherever_they_are_listed(reading: ReadingDatabase) -> None:
+    names = dict(ask(reading, "SELECT task_id, label FROM task"))
+    listing = [
+        name for name, panel in PANELS.items() if "task_id" in fill(reading, name, WINDOWS["all"]).columns
+    ]
+    assert {"slowest-calls", "failing-calls", "unanswered-calls", "latest-errors", "quarantine"} <= set(
+        listing
+    )
+    for name in listing:
+        for row in told(fill(reading, name, WINDOWS["all"])):
+            assert row["label"] == names[row["task_id"]], name
+
+
+def test_turns_that_took_no_time_are_not_among_the_slowest(reading: ReadingDatabase) -> None:
+    [[turns]] = ask(reading, "SELECT count(*) FROM v_turn WHERE duration_seconds > 0")
+    rows = told(fill(reading, "slowest-turns", WINDOWS["all"], limit=100_000))
+    assert len(rows) == turns
+    assert min(row["duration_seconds"] for row in rows) > 0
+
+
+def test_errors_without_a_type_have_no_type(reading: ReadingDatabase) -> None:
+    types = {row["error_type"] for row in told(fill(reading, "errors-by-type", WINDOWS["all"], limit=1000))}
+    assert "not told" not in types
+    [[untyped]] = ask(reading, "SELECT count(*) FROM v_error WHERE error_type IS NULL")
+    assert ("no type" in types) == bool(untyped)
 
 
 def test_a_limit_of_none_is_the_panels_own() -> None:
@@ -394,6 +448,9 @@ def test_the_window_before_is_as_long_by_the_clock_on_the_wall() -> None:
     assert before.values()["since_day"] == date(2026, 3, 21)
     assert before.until == since
     assert before.label == "the 7 days before"
+    unfinished = window(since, until, BERLIN).before(until - timedelta(hours=5))
+    assert unfinished is not None
+    assert unfinished.label == "the same time 7 days before"
 
 
 def test_a_day_that_has_just_begun_is_not_compared_with_a_whole_one() -> None:

@@ -14,12 +14,22 @@ from zoneinfo import ZoneInfo
 import pytest
 from html_elements import Elements
 from sqlalchemy import text
-from told_story import NOW, TOKEN, ask, open_reading, open_writing, store_story, store_surroundings, task_ids
+from told_story import (
+    NOW,
+    TOKEN,
+    ask,
+    open_reading,
+    open_writing,
+    store_elements,
+    store_story,
+    store_surroundings,
+    task_ids,
+)
 
 from maia_sync.analytics.window import Window
 from maia_sync.clock import ManualClock
 from maia_sync.report.formats import FORMATS, render
-from maia_sync.report.making import SECTIONS, make_report
+from maia_sync.report.making import SECTIONS, is_known, make_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,6 +120,34 @@ def test_a_report_of_one_task_has_only_what_can_be_told_of_it(reading: ReadingDa
         if "task_id" in filled.columns:
             assert {row[filled.column("task_id")] for row in filled.rows} <= {task_id}
     assert f"only of task {task_id}" in render(report, "html")
+
+
+def test_a_report_of_one_task_ends_with_how_complete_its_copy_is(reading: ReadingDatabase) -> None:
+    for task_id, error in zip(task_ids(3), (None, "the API answered 503", "403"), strict=True):
+        report = made(reading, task_id=task_id)
+        last = report.sections[-1]
+        assert last.title == "How complete is the copy?"
+        assert [filled.panel.name for filled in last.panels] == ["task-copy", "stored", "kept", "quarantine"]
+        copy = last.panels[0]
+        assert [row[copy.column("last_error")] for row in copy.rows] == [error]
+        for form in FORMATS:
+            assert error is None or error in render(report, form)
+    assert is_known(reading, task_ids(3)[2])
+    assert not is_known(reading, "00000000-0000-4000-8000-000000000000")
+
+
+def test_charts_of_all_time_have_one_axis_whatever_odd_dates_there_are(database_url: str) -> None:
+    with closing(open_writing(database_url)) as database:
+        store_story(database)
+        odd = b'{"data":{"type":"message"},"groupId":"g","timestamp":"0001-01-01T00:00:00Z"}'
+        store_elements(database, task_ids(4)[3], [odd])
+    everything = Window(since=None, until=NOW, zone=UTC_ZONE, label="everything")
+    with closing(open_reading(database_url, ManualClock(NOW))) as database:
+        html = render(made(database, everything), "html")
+    stretches = set(re.findall(r"<figcaption>([^;]+); each bar is a (\w+)", html))
+    assert len(stretches) == 1
+    assert {unit for _, unit in stretches} == {"day"}
+    assert "1 row with a time far away is in the table." in html
 
 
 def test_the_formats_tell_the_same(reading: ReadingDatabase) -> None:

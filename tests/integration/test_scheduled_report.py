@@ -83,10 +83,21 @@ def test_by_interval_it_is_written_once_in_each(told: str, clock: ManualClock, t
     file = tmp_path / "report.json"
     report = scheduled(told, clock, file)
     assert write(report) is not None
-    clock.advance(86_399)
+    clock.advance(86_390)
     assert write(report) is None
-    clock.advance(1)
+    clock.advance(10)
     assert write(report) is not None
+
+
+def test_a_look_that_comes_a_little_early_skips_no_interval(
+    told: str, clock: ManualClock, tmp_path: Path
+) -> None:
+    report = scheduled(told, clock, tmp_path / "report.json", 60.0)
+    for _ in range(3):
+        assert write(report) is not None
+        clock.advance(59.98)
+    clock.advance(-10)
+    assert write(report) is None
 
 
 def test_a_daemon_that_begins_anew_sees_by_the_file_that_it_is_written(
@@ -95,10 +106,39 @@ def test_a_daemon_that_begins_anew_sees_by_the_file_that_it_is_written(
     file = tmp_path / "report.json"
     assert write(scheduled(told, clock, file)) is not None
     aged(file, NOW)
-    clock.advance(86_399)
+    clock.advance(86_390)
     assert write(scheduled(told, clock, file)) is None
-    clock.advance(1)
+    clock.advance(10)
     assert write(scheduled(told, clock, file)) is not None
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_clock_that_was_once_ahead_ends_no_reports(
+    told: str, clock: ManualClock, tmp_path: Path, *, is_restarted: bool
+) -> None:
+    report = scheduled(told, clock, tmp_path / "report.json")
+    clock.advance(4 * 365 * 86_400)
+    path = write(report).path
+    aged(path, clock.now())
+    clock.advance(-4 * 365 * 86_400)
+    assert write(scheduled(told, clock, path) if is_restarted else report) is not None
+
+
+def test_a_daemon_that_begins_anew_finds_the_last_one_by_whichever_date_is_in_its_name(
+    told: str, clock: ManualClock, tmp_path: Path
+) -> None:
+    pattern = tmp_path / "all [1] 100%%" / "%Y" / "%m-%dT%H%M.json"
+    path = write(scheduled(told, clock, pattern)).path
+    assert path == tmp_path / "all [1] 100%" / "2026" / "01-08T1700.json"
+    aged(path, NOW)
+    older = path.with_name("01-01T0000.json")
+    older.write_text("{}")
+    aged(older, NOW - 7 * DAY)
+    path.with_name("other.json").write_text("{}")  # not of the pattern, and newer
+    clock.advance(12 * 3600)
+    assert write(scheduled(told, clock, pattern)) is None
+    clock.advance(12 * 3600)
+    assert write(scheduled(told, clock, pattern)).path.name == "01-09T1700.json"
 
 
 def test_by_cron_it_is_written_once_for_each_point_in_time_and_named_after_it(

@@ -351,7 +351,9 @@ def test_signals_stay_with_the_host_of_the_server() -> None:
         signal.signal(number, handler)
 
 
-def test_the_end_waits_for_nobody_who_keeps_a_connection_open_or_reads_forever() -> None:
+def test_the_end_waits_for_nobody_who_keeps_a_connection_open_or_reads_forever(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     begun = asyncio.Event()
 
     async def endless(_request: Request) -> StreamingResponse:
@@ -383,6 +385,29 @@ def test_the_end_waits_for_nobody_who_keeps_a_connection_open_or_reads_forever()
             await asyncio.open_connection("127.0.0.1", port)
 
     asyncio.run(asyncio.wait_for(scenario(), 60))
+    assert caplog.records == []
+
+
+def test_an_answer_that_has_not_begun_when_the_end_comes_makes_no_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    begun = asyncio.Event()
+
+    async def never(_request: Request) -> PlainTextResponse:
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def scenario() -> None:
+        async with httpx.AsyncClient(timeout=30) as http:
+            async with WebServer(Service(routes=[Route("/never", never)]).app, "127.0.0.1", 0) as server:
+                asked = asyncio.create_task(http.get(f"{server.url}/never"))
+                await begun.wait()
+            with pytest.raises(httpx.TransportError):
+                await asked
+
+    asyncio.run(scenario())
+    assert caplog.records == []
 
 
 def test_an_answer_in_hand_is_finished() -> None:

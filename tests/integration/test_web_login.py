@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import threading
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,15 @@ def test_everybody_else_is_told_that_a_token_is_needed() -> None:
     visit(House(), scenario)
 
 
+@pytest.mark.parametrize("token", ["ends-with-à", "ends-with-…", "à"])
+def test_a_token_whose_bytes_look_like_white_space_is_one(token: str) -> None:
+    async def scenario(http: httpx.AsyncClient) -> None:
+        answer = await http.get("/", headers={"Authorization": f"Bearer {token}".encode()})
+        assert answer.status_code == 200
+
+    visit(House(token), scenario)
+
+
 def test_static_files_probes_and_the_login_are_open_and_nothing_beside_them() -> None:
     async def scenario(http: httpx.AsyncClient) -> None:
         for path in ("/static/page.css", "/login", "/healthz", "/readyz"):
@@ -223,6 +233,34 @@ def test_without_a_token_there_is_no_login() -> None:
     visit(House(None), scenario)
 
 
+def test_pages_that_are_let_go_of_while_they_are_made_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[Site] = []
+    monkeypatch.setattr(Site, "close", lambda site: closed.append(site))  # noqa: PLW0108 - it becomes a method
+    house, begun, go_on = House(None), threading.Event(), threading.Event()
+    make_site = house._make_site
+
+    def make_slowly() -> Site:
+        begun.set()
+        assert go_on.wait(60)
+        return make_site()
+
+    pages = Pages(make_slowly, token=None, routes=few_pages)
+
+    async def run() -> None:
+        first = asyncio.create_task(pages.get_ready())
+        await asyncio.to_thread(begun.wait)
+        first.cancel()  # this visitor goes away, which takes nothing from the next
+        second = asyncio.create_task(pages.get_ready())
+        await asyncio.sleep(0)
+        pages.close()
+        go_on.set()
+        await second
+
+    asyncio.run(run())
+    assert len(house.sites) == 1
+    assert closed == house.sites
+
+
 NOWHERE_ELSE = (
     "//evil.example",
     "///evil.example",
@@ -314,11 +352,13 @@ def test_only_a_few_guesses_are_made_at_a_time_and_pages_are_served_meanwhile() 
         async with House(clock=clock).visited() as http:
             guesses = [asyncio.create_task(log_in(http, f"guess-{number}")) for number in range(4)]
             await clock.enough.wait()
-            fifth = await log_in(http)
+            fifth = await log_in(http, "guess-4")
             assert fifth.status_code == 429
             assert fifth.headers["retry-after"] == "1"
             assert "Too many attempts at once." in fifth.text
             assert (await http.get("/login")).status_code == 200
+            assert (await log_in(http)).status_code == 303  # however many guess, who has the token gets in
+            http.cookies.clear()
             clock.go_on.set()
             assert [guess.status_code for guess in await asyncio.gather(*guesses)] == [401] * 4
             assert (await log_in(http)).status_code == 303

@@ -122,7 +122,8 @@ def test_a_turn_is_told_with_its_messages_calls_and_results(pages: Pages, stored
     page = pages.look()
     for words in ("Ana", "u1", "load", "Look", "done", "run_sql", '"limit": 1.50', "850 ms", "42 rows"):
         assert words in page.text, words
-    for words in ("It took too long", "TIMEOUT", "12,345 tokens in", "0.0123", "completed", "1 tool call"):
+    used = "12,345 tokens in · 7 out · cost 0.0123"
+    for words in ("It took too long", "TIMEOUT", used, "completed", "1 tool call"):
         assert words in page.text, words
     assert page.classes.count("event") == 7  # the result is folded into its call
     assert "ok" in page.text
@@ -147,6 +148,58 @@ def test_a_result_without_its_call_at_hand_leads_to_it(pages: Pages, stored: Any
     first = pages.look(f"{HERE}?from=start")
     assert first.text.count("Its result") == 2
     assert "slow" in pages.look(link(newest, f"seq={1 << 20}").partition("#")[0]).text
+
+
+def test_a_result_below_a_vanished_call_says_so_and_leads_there(pages: Pages, stored: Any) -> None:
+    stage = stored(
+        [
+            element(0, {"type": "agentMessage", "text": "m"}),
+            element(1, {"type": "toolCall", "toolCallId": "c1", "toolName": "gone"}),
+            element(2, {"type": "toolResult", "toolCallId": "c1", "result": "left over"}),
+            *(event(n) for n in range(3, 30)),
+        ]
+    )
+    stage.world.logs[TASK].remove(1)
+    stage.sync(full=True)
+    page = pages.look()
+    assert "Its call has vanished" in page.text
+    assert "There is no call to this result" not in page.text
+    assert f"{HERE}?seq={2 << 20}#seq-{2 << 20}" in page.links
+
+
+def test_a_call_is_one_line_until_it_is_opened(pages: Pages, stored: Any) -> None:
+    call = {"type": "toolCall", "toolCallId": "c1", "toolName": "run_sql"}
+    sql = "SELECT <1>,\n    2\nFROM  t " + "x" * 80
+    result = {"type": "toolResult", "toolCallId": "c1", "toolName": "run_sql", "status": "succeeded"}
+    result |= {"durationMs": 850, "rowCount": 42, "diff": "- a\n+ b"}
+    stored(
+        [
+            element(0, {**call, "arguments": {"limit": 5, "sql": sql}}),
+            element(1, result),
+            element(2, {"type": "toolCall", "toolCallId": "c2", "toolName": "silent"}),
+        ]
+    )
+    html = pages.get(HERE).text
+    summary = re.search(r"<summary><bdi class=.tool-name.*?</summary>", html, re.DOTALL)
+    assert summary
+    preview = re.search(r'<span class="preview"><bdi>(.*?)</bdi></span>', summary[0])
+    assert preview
+    assert preview[1].startswith("SELECT &lt;1&gt;, 2 FROM t xxx")
+    assert preview[1].endswith("…")
+    assert "850 ms" in summary[0]
+    assert "ok" in summary[0]
+    assert html.count('<span class="who visually-hidden">Tool call</span>') == 2
+    assert html.count('class="event tool slim"') == 2
+    page = pages.look()
+    assert sql in page.text
+    assert "- a\n+ b" in page.text
+    opened = html[html.index('<div class="result"') :]
+    shown = opened[: opened.index('<details class="source"')]
+    for name in ("toolCallId", "toolName", "succeeded", "durationMs", "toolResult"):
+        assert name not in shown
+    assert "&#34;rowCount&#34;: 42" in shown
+    assert page.text.count("Raw JSON") == 3
+    assert '"durationMs": 850' in page.text
 
 
 def test_every_event_is_met_once_in_order_going_either_way(pages: Pages, stored: Any) -> None:
@@ -192,6 +245,28 @@ def test_a_log_without_events_says_what_to_expect(pages: Pages, stored: Any) -> 
     assert pages.news(pages.cursor())["count"] == 0
 
 
+def test_the_head_of_a_task_tells_its_state_and_leads_to_the_end(pages: Pages, stored: Any) -> None:
+    stored([event(n) for n in range(150)])
+    html = pages.get(HERE).text
+    head = html[html.index('<p class="lead">') : html.index("</p>", html.index('<p class="lead">'))]
+    assert '<span class="mark good">active</span>' in head
+    assert f"<code>{TASK}</code>" in head
+    assert re.search(
+        r'polled <time title="[^"]+, [\d:]+" datetime="[^"]+Z">(just now|[\d.]+ s ago)</time>', head
+    )
+    assert "#end" in pages.look().links
+    first = pages.look(f"{HERE}?from=start")
+    assert "To the newest event" not in first.text
+
+
+def test_the_page_of_an_event_tells_its_moment_to_the_letter(pages: Pages, stored: Any) -> None:
+    stored([event(n) for n in range(3)])
+    page = pages.look(link(pages.look(f"{HERE}?seq={2 << 20}"), "/event?"))
+    assert "5 Jan 2026, 08:00:01.250" in page.text
+    assert "one member a line; the download is to the letter" in page.text
+    assert page.text.count("Previous event") == page.text.count("Next event") == 2
+
+
 # ------------------------------------------------------------------ marks
 
 
@@ -217,9 +292,32 @@ def test_what_vanished_or_changed_is_marked_and_what_is_quarantined_is_told(
     quarantine = pages.look(f"{HERE}/quarantine")
     assert r"\xff" in quarantine.text
     assert quarantine.headings.count("h2") == kept
+    assert "Found " in quarantine.text
+    assert re.search(r"<h2><bdi>[A-Z].*element 1</span></h2>", pages.get(f"{HERE}/quarantine").text)
     raw = pages.get(link(quarantine, "quarantine/1"))
     assert raw.headers["content-disposition"].startswith("attachment")
     assert raw.content in {b'{"data":"\xff\x00<b>"}', *UNSTORABLE.values()}
+
+
+def test_a_result_that_changed_is_marked_on_its_call_and_tells_what_changed(
+    pages: Pages, stored: Any
+) -> None:
+    def result(said: str) -> bytes:
+        return element(1, {"type": "toolResult", "toolCallId": "c1", "result": said})
+
+    stage = stored([element(0, {"type": "toolCall", "toolCallId": "c1", "toolName": "t"}), result("before")])
+    assert "slim" in pages.look().classes
+    stage.world.logs[TASK].replace(1, result("after"))
+    stage.sync(full=True)
+    page = pages.look()
+    html = pages.get(HERE).text
+    assert '<span class="mark warn">changed upstream</span>' in html.partition("</summary>")[0]
+    assert "changed" in page.classes
+    assert "slim" not in page.classes
+    inside = html[html.index('<div class="result"') : html.index("</div>\n</details>")]
+    assert "changed upstream, revision 1" in inside
+    assert "What changed last" in inside
+    assert '<span class="part">before</span>' in inside
 
 
 def test_a_payload_is_handed_out_to_the_letter(pages: Pages, stored: Any) -> None:
@@ -287,6 +385,35 @@ def test_new_events_come_by_themselves_and_changes_are_told(pages: Pages, stored
     stage.sync_well(full=True)
     assert pages.news(fresh) == pages.news(fresh)
     assert pages.news(fresh)["changed"]
+
+
+def test_a_result_that_comes_later_brings_its_call_anew(pages: Pages, stored: Any) -> None:
+    calls = [element(0, {"type": "toolCall", "toolCallId": "c1", "toolName": "slow"})]
+    calls += [element(1, {"type": "toolCall", "toolName": "bare"})]
+    stage = stored([*calls, element(2, {"type": "agentMessage", "text": "m"})])
+    log = stage.world.logs[TASK]
+    cursor = pages.cursor()
+    assert pages.look().text.count("no result yet") == 2
+    assert pages.news(cursor)["answered"].strip() == ""
+    log.extend([element(3, {"type": "toolResult", "toolCallId": "c1", "durationMs": 850, "result": "late"})])
+    stage.sync_well()
+    told = pages.news(cursor)
+    assert told["count"] == 1
+    assert "a call that stands elsewhere" in told["html"]
+    answered = Checked(told["answered"])
+    assert answered.classes.count("event") == answered.classes.count("result") == 1
+    assert answered.ids == []
+    for words in ("slow", "late", "850 ms"):
+        assert words in answered.text
+    assert "no result yet" not in answered.text
+    log.extend([element(4, {"type": "toolResult", "result": "of the bare one"})])
+    log.extend([element(5, {"type": "toolResult", "toolCallId": "c1", "result": "once more"})])
+    stage.sync_well()
+    answered = Checked(pages.news(told["after"])["answered"])
+    assert answered.classes.count("event") == 1
+    assert "of the bare one" in answered.text
+    for address in (HERE, f"{HERE}?text=plain"):
+        assert "no result yet" not in pages.look(address).text
 
 
 def test_an_address_that_names_nothing_is_answered_by_a_sentence(pages: Pages, stored: Any) -> None:

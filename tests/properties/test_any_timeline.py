@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from page_check import Checked
@@ -19,15 +20,32 @@ from properties.raw_json import deep, values
 
 from maia_sync.report.templates import make_environment
 from maia_sync.report.visible import visible
-from maia_sync.store.timeline import TimelineRow
+from maia_sync.store.timeline import Call, TimelineRow
 from maia_sync.web.conversation import fold, in_turns, make_item
 from maia_sync.web.difference import compare
 from maia_sync.web.markdown import LONGEST_HTML, render_markdown
 from maia_sync.web.payload_text import lay_out
-from maia_sync.web.timeline import Ids, prepare
+from maia_sync.web.timeline import Ids, NoIds, prepare
 
 MOMENT = datetime(2026, 1, 5, 8, tzinfo=UTC)
 MOST_OF_AN_EVENT = 200_000
+
+ALONE: dict[str, Any] = {
+    "task_id": "0b5c1c9e-8f5e-4d7a-9a59-2f3f0a1b2c3d",
+    "group_id": "g",
+    "timestamp": 1,
+    "ordinal": 0,
+    "extra": None,
+    "occurred_at": MOMENT,
+    "timestamp_text": None,
+    "seq": 1,
+    "digest": b"",
+    "revision": 0,
+    "first_seen_at": MOMENT,
+    "last_changed_at": MOMENT,
+    "vanished_at": None,
+    "run_id": None,
+}
 
 _tricks = st.sampled_from(
     [
@@ -147,6 +165,69 @@ def test_any_events_give_a_page_that_is_well_formed_bounded_and_inert(
     assert "54439" not in page.text or any("54439" in str(row) for row in events)
 
 
+@given(rows(), rows())
+def test_any_call_with_any_result_is_one_article_without_an_id(
+    call: TimelineRow, result: TimelineRow
+) -> None:
+    pair = {"group_id": "g", "tool_call_id": "c", "vanished_at": None}
+    call = msgspec.structs.replace(call, event_kind="tool_call", seq=1, **pair)
+    result = msgspec.structs.replace(result, event_kind="tool_result", seq=2, **pair)
+    told = Call(group_id="g", tool_call_id="c", duration_ms=1.0, outcome="ok", call_seq=1, result_seq=2)
+    items = [make_item(row, plain=True) for row in (call, result)]
+    html = _environment.get_template("timeline_answered.html").render(
+        page=SimpleNamespace(
+            sections=in_turns(fold(items, [told]), {}),
+            differences={row.name: compare(row.data, call.data) for row in (call, result)},
+        ),
+        task=SimpleNamespace(task_id=call.task_id),
+        zone=ZoneInfo("UTC"),
+        ids=NoIds(),
+    )
+    page = Checked(html)
+    assert (page.classes.count("event"), page.classes.count("result"), page.ids) == (1, 1, [])
+    assert len(html.encode()) < MOST_OF_AN_EVENT * 2
+    for item in items:
+        assert item.shows_all or item.raw is not None or item.is_cut
+
+
+_told = {"type": "t", "toolName": "n", "toolCallId": "c", "durationMs": 5.0, "status": "failed"}
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*_told, "rows", "log", "", '"']),
+        st.sampled_from([*_told.values(), 5, True, "a\nb", "succeeded"])
+        | hostile
+        | st.lists(hostile, max_size=2),
+    ),
+    st.sampled_from(["ok", "error"]),
+)
+def test_what_is_not_shown_of_a_result_is_what_its_line_tells(data: dict[str, Any], outcome: str) -> None:
+    row = TimelineRow(
+        **ALONE,
+        data=json.dumps(data),
+        event_kind="tool_result",
+        event_type="t",
+        tool_name="n",
+        tool_call_id="c",
+        duration_ms=5.0,
+        status="failed",
+        outcome=outcome,
+    )
+    item = make_item(row, plain=True)
+    shown: dict[str, Any] = {}
+    for piece in item.pieces:
+        if piece.form == "block":
+            shown[json.loads(f'"{piece.name}"')] = piece.text
+        elif piece.text:
+            shown.update(json.loads(piece.text))
+    assert all(data[name] == value for name, value in shown.items())
+    for name in data.keys() - shown.keys():
+        assert data[name] == _told[name]
+        assert not isinstance(data[name], bool)
+        assert name != "status" or outcome == "error"
+
+
 @given(hostile)
 def test_any_text_as_markdown_is_well_formed_and_inert(text: str) -> None:
     html = render_markdown(text)
@@ -180,11 +261,7 @@ def without_white_space(text: str) -> str:
 def test_a_difference_holds_both_texts_and_nothing_else(old: str, new: str) -> None:
     difference = compare(old, new)
     assert (difference.lines == ()) == (old == new)
-    if old != new and not any(
-        line.sign == "skipped" or "…" in line.before + line.behind for line in difference.lines
-    ):
+    if old != new and not any(line.sign == "skipped" or "…" in line.text for line in difference.lines):
         for text, left_out in ((old, "added"), (new, "removed")):
-            shown = [
-                line.before + line.changed + line.behind for line in difference.lines if line.sign != left_out
-            ]
+            shown = [line.text for line in difference.lines if line.sign != left_out]
             assert "\n".join(shown) in (lay_out(text).text, text)

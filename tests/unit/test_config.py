@@ -118,6 +118,19 @@ def test_bad_toml_is_told_with_file_and_line(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[api]\npage_size = 5\n\n[api]\nretries = 1\n", "line 4: section [api] stands twice"),
+        ("[api]\n[api]", "line 2: section [api] stands twice"),
+        ("[api.more]\n[api.more]\nx = 1", 'line 2: section ["api.more"] stands twice'),
+        ("a = {b = 1}\na.c = 1", "expected TOML: Cannot mutate immutable namespace a (at end of document)"),
+    ],
+)
+def test_a_section_that_stands_twice_is_told_as_it_is_written(file: Path, text: str, told: str) -> None:
+    assert problems(path=written(file, text)) == [f"{file}: {told}"]
+
+
+@pytest.mark.parametrize(
     "line", [f"token = {CANARY}", f'token = "{CANARY}', f"token {CANARY}", f'token = "{CANARY}" x']
 )
 def test_bad_toml_is_told_without_the_line_itself(file: Path, line: str) -> None:

@@ -21,12 +21,9 @@
   };
 
   const follow = (timeline) => {
-    const find = (name) => document.querySelector(`[data-live-${name}]`);
-    const said = find("said");
-    const changed = find("changed");
-    const pause = find("pause");
-    const link = find("link");
-    const calm = window.matchMedia("(prefers-reduced-motion: reduce)");
+    const [said, changed, pause, link] = ["said", "changed", "pause", "link"].map((name) =>
+      document.querySelector(`[data-live-${name}]`));
+    const calm = matchMedia("(prefers-reduced-motion: reduce)");
     let after = timeline.dataset.after;
     let wait = QUICKEST;
     let timer = 0;
@@ -34,18 +31,44 @@
     let asking = false;
     let shown = 0;
 
-    const isAtEnd = () =>
-      window.innerHeight + window.scrollY >= document.documentElement.scrollHeight - 80;
+    // An event is known by its link; an id tells a place, which some share.
+    const linkOf = (element) => element.querySelector(".when").getAttribute("href");
+    const find = (within, link) =>
+      [...within.querySelectorAll("article.tool")].find((each) => linkOf(each) === link);
 
-    const add = (news) => {
-      const last = [...timeline.querySelectorAll(":scope > section.turn")].pop();
-      const first = news.querySelector("section.turn");
+    // A result goes into its call, if that is here.
+    const fold = (news, answered) => {
+      for (const fresh of answered.querySelectorAll("article")) {
+        const result = fresh.querySelector(".result");
+        const [call, lone] = [find(timeline, linkOf(fresh)), find(news, linkOf(result))];
+        if (!call || !lone) continue;
+        if (call.id) fresh.id = call.id;
+        if (lone.id) result.id = lone.id;
+        const both = (tags) => [call, fresh].map((each) => [...each.querySelectorAll(tags)]);
+        const [folds, now] = both("details");
+        for (const at in folds) if (now[at]) now[at].open = folds[at].open;
+        const [links, others] = both("a, summary");
+        const focused = others[links.indexOf(document.activeElement)];
+        const turn = lone.parentElement;
+        lone.remove();
+        if (!turn.matches(":has(article), [data-continued]")) turn.remove();
+        fresh.classList.add("new");
+        call.replaceWith(fresh);
+        focused?.focus({ preventScroll: true });
+      }
+    };
+
+    const add = (news, answered) => {
+      const { scrollHeight } = document.documentElement;
+      const follows = innerHeight + scrollY >= scrollHeight - 80;
       for (const each of news.querySelectorAll("[id]")) {
         if (document.getElementById(each.id)) each.removeAttribute("id");
       }
+      fold(news, answered);
+      const last = [...timeline.querySelectorAll(":scope > section.turn")].pop();
+      const first = news.querySelector("section.turn");
       for (const each of news.querySelectorAll("article")) each.classList.add("new");
-      const follows = isAtEnd();
-      if (last && first && first.hasAttribute("data-continued")) {
+      if (last && first?.hasAttribute("data-continued")) {
         const [old, fresh] = [last, first].map((each) => each.querySelector(".figures"));
         if (old && fresh) old.replaceWith(fresh);
         last.append(...first.querySelectorAll(":scope > article"));
@@ -54,16 +77,14 @@
       timeline.append(news);
       for (const each of document.querySelectorAll("main > .empty")) each.remove();
       if (follows) {
-        window.scrollTo({
-          top: document.documentElement.scrollHeight,
-          behavior: calm.matches ? "auto" : "smooth",
-        });
+        const top = document.documentElement.scrollHeight;
+        scrollTo({ top, behavior: calm.matches ? "auto" : "smooth" });
       }
     };
 
     const plan = (delay) => {
-      window.clearTimeout(timer);
-      if (!paused && !document.hidden && shown < MOST_EVENTS) timer = window.setTimeout(look, delay);
+      clearTimeout(timer);
+      if (!paused && !document.hidden && shown < MOST_EVENTS) timer = setTimeout(look, delay);
     };
 
     const look = async () => {
@@ -75,7 +96,7 @@
         after = told.after;
         if (told.changed) changed.hidden = false;
         if (told.count) {
-          add(parse(told.html));
+          add(parse(told.html), parse(told.answered));
           shown += told.count;
           // The sum makes it another text than before, which would not be read out.
           const events = told.count === 1 ? "1 new event" : `${told.count} new events`;
@@ -109,7 +130,7 @@
   };
 
   const refill = (element, delay) => {
-    window.setTimeout(async () => {
+    setTimeout(async () => {
       const next = Math.min(delay * 2, SLOWEST);
       if (document.hidden) {
         refill(element, delay);

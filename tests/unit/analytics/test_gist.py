@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from maia_sync.analytics.gist import UNREAD, decode, steps_of, text_of, words_of
+from maia_sync.analytics.gist import UNREAD, decode, first_text_of, steps_of, text_of, words_of
 
 
 @pytest.mark.parametrize(
@@ -46,6 +46,21 @@ def test_what_a_payload_says_is_found(value: Any, said: str | None) -> None:
 )
 def test_a_plans_steps_are_found(value: Any, steps: list[tuple[str, str]]) -> None:
     assert steps_of(value) == steps
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a", "a"),
+        ([1, {"n": None, "x": [" ", {"y": "b"}]}, "c"], "b"),
+        ({"a": "\n\t", "b": 5}, ""),
+        ([[[[[[["too deep"]]]]]]], ""),
+        ([0] * 5000 + ["too far"], ""),
+        (None, ""),
+    ],
+)
+def test_the_first_text_that_says_something_is_found(value: Any, text: str) -> None:
+    assert first_text_of(value) == text
 
 
 @pytest.mark.parametrize("data", [None, "nul", "[" * 5000 + "]" * 5000, '"' + "x" * 50 + '"'])

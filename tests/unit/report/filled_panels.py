@@ -69,6 +69,9 @@ class Places:
     def event(self, task_id: str, seq: int) -> str | None:
         return f"/tasks/{task_id}?seq={seq}"
 
+    def quarantine(self, task_id: str) -> str | None:
+        return f"/tasks/{task_id}/quarantine"
+
     def csv(self, filled: Filled) -> str | None:
         return f"/panels/{filled.panel.name}.csv?a=1&b"
 

@@ -14,7 +14,7 @@ import pytest
 from filled_panels import BERLIN, NOW, UTC_ZONE, chart, filled, window
 from pygal.etree import etree as pygal_etree
 
-from maia_sync.report.buckets import MOST
+from maia_sync.report.buckets import MOST, axis_of
 from maia_sync.report.charts import Drawing, draw
 from maia_sync.report.drawing import width_of
 from maia_sync.report.figures import DASH
@@ -210,7 +210,15 @@ def test_the_hour_that_a_clock_goes_back_over_is_there_twice() -> None:
     ]
 
 
-def test_names_are_ranked_as_they_come_with_the_longest_first() -> None:
+def test_names_are_ranked_by_what_is_drawn_of_them_whatever_their_order() -> None:
+    rows = [("bash", 900, 0.01), ("read", 30, 0.5), ("grep", 3, None)]
+    rate = chart("ranked", "tool_name", error_rate="bad")
+    root = svg(drawn(filled(("tool_name", "calls", "error_rate"), rows, rate), window()))
+    assert [text for _, text in texts(root, "end")] == ["read", "bash", "grep"]
+    assert [title.split(":")[0] for _, title in bars(root)] == ["read", "bash"]
+
+
+def test_names_are_ranked_with_the_longest_first() -> None:
     rows = [("bash", 900, 12), ("read", 30, 0), (None, 3, 0)]
     drawing = drawn(filled(("tool_name", "calls", "failed"), rows, RANKED), window())
     assert drawing.is_ranked
@@ -306,12 +314,57 @@ def test_without_rows_or_without_times_there_is_no_chart() -> None:
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01", "9999-12-31"])
-def test_days_at_the_ends_of_the_calendar_are_drawn(moment: str) -> None:
-    answer = filled(("day", "events"), [(moment, 3), ("2026-01-05", 4)], ONE)
+def test_days_at_the_ends_of_the_calendar_are_drawn_if_much_is_there(moment: str) -> None:
+    answer = filled(("day", "events"), [(moment, 30), ("2026-01-05", 40)], ONE)
     drawing = drawn(answer, window(None))
     assert len(bars(svg(drawing))) in (1, 2)
     assert "Earlier ones are in the table" in drawing.caption
     assert drawn(filled(("day", "events"), [(moment, 3)], ONE), window(None, BERLIN)).caption
+
+
+@pytest.mark.parametrize("zone", [UTC_ZONE, BERLIN])
+def test_single_odd_dates_do_not_stretch_the_axis_of_an_open_window(zone: Any) -> None:
+    bulk = days(20).rows
+    odd = [("0001-01-01", 1, 0, 0, 0), ("1970-01-01", 0, 1, 0, 0), ("2999-12-31", 0, 0, 1, 0)]
+    drawing = drawn(filled(FOUR_COLUMNS, [*odd, *bulk], FOUR), window(None, zone))
+    assert drawing.caption == (
+        f"13 Jan 2026 to 1 Feb 2026 ({zone.key}); each bar is a day. The last one is up to now. "
+        "3 rows with times far away are in the table."
+    )
+    assert len(bars(svg(drawing), "user")) == 20
+    one = drawn(filled(FOUR_COLUMNS, [odd[0], *bulk], FOUR), window(None, zone))
+    assert one.caption.endswith(" 1 row with a time far away is in the table.")
+
+
+def test_a_quiet_beginning_and_a_share_that_is_not_small_are_drawn() -> None:
+    bulk = days(20).rows
+    quiet = [("2026-01-12", 1, 0, 0, 0), ("2025-12-20", 1, 0, 0, 0)]
+    assert drawn(filled(FOUR_COLUMNS, [*bulk, *quiet], FOUR), window(None)).caption.startswith(
+        "20 Dec 2025 to"
+    )
+    total = sum(sum(row[1:]) for row in bulk)  # type: ignore[arg-type]
+    much = [("1970-01-01", total // 500, 0, 0, 0)]
+    assert "each bar is a year" in drawn(filled(FOUR_COLUMNS, [*bulk, *much], FOUR), window(None)).caption
+
+
+def test_a_window_with_both_ends_is_drawn_as_it_was_asked_for() -> None:
+    over = window(30)
+    answer = filled(("day", "events"), [("2026-01-05", 1), ("2026-01-31", 4000)], ONE)
+    assert drawn(answer, over).caption.startswith("2 Jan 2026 to 1 Feb 2026")
+    assert axis_of(answer, over, NOW) is None
+
+
+def test_all_charts_of_an_open_window_can_have_one_axis() -> None:
+    most, few = days(20), filled(("day", "events"), [("2026-01-30", 3), ("0001-01-01", 900)], ONE)
+    axis = axis_of(most, window(None), NOW)
+    drawing = draw(few, window(None), NOW, axis)
+    assert drawing is not None
+    assert drawing.caption == (
+        "13 Jan 2026 to 1 Feb 2026 (UTC); each bar is a day. The last one is up to now. "
+        "1 row with a time far away is in the table."
+    )
+    assert axis_of(filled(("day", "events"), [], ONE), window(None), NOW) is None
+    assert axis_of(None, window(None), NOW) is None
 
 
 def test_a_month_of_four_series_is_small_and_quick() -> None:

@@ -111,6 +111,45 @@ def test_tasks_turns_and_events_lead_to_where_they_are_shown() -> None:
     assert "1048576" not in elements.texts
 
 
+def test_a_task_is_named_by_its_label_with_its_short_id_behind_it() -> None:
+    columns = ("started_at", "task_id", "label", "agent_name")
+    rows = [(None, TASK, "load <orders> " + "x" * 100, "helper"), (None, TASK, " ", None)]
+    html = str(render_panel(filled(columns, rows), showing()))
+    elements = Elements(html)
+    assert [found.get("class") for found in elements.of("th")] == [None, "nowrap"]
+    assert "label" not in elements.texts
+    assert "task" in elements.texts
+    address = f"/tasks/{TASK}?a=1&amp;b"
+    short = f'<span title="{TASK}">{TASK[:8]}…</span>'
+    label = f"load &lt;orders&gt; {'x' * 65}…"
+    assert f'<a href="{address}"><bdi>{label}</bdi></a> <span class="muted nowrap">{short}</span>' in html
+    assert f'<td><a href="{address}">{short}</a></td>' in html
+
+
+def test_what_ended_is_told_as_how_long_it_took() -> None:
+    columns = ("started_at", "ended_at", "status")
+    began = "2026-01-05 08:00:00.000000"
+    rows = [(began, "2026-01-05 08:01:30.500000", "succeeded"), (began, None, "running")]
+    elements = rendered(filled(columns, rows))
+    assert [text for text in elements.texts if text.strip()][2:5] == ["started", "took", "status"]
+    assert "1 min 30 s" in elements.texts
+    assert len(elements.of("time")) == 2
+
+
+def test_what_is_in_quarantine_leads_there() -> None:
+    rows = [("not an object", 3, TASK), ("other", 0, TASK), ("other", 1, None)]
+    elements = rendered(filled(("reason", "quarantined", "task_id"), rows))
+    links = [found["href"] for found in elements.of("a") if "quarantine" in str(found["href"])]
+    assert links == [f"/tasks/{TASK}/quarantine"]
+
+
+def test_commands_in_an_empty_state_are_code() -> None:
+    answer = filled(("day", "events"), [], DAYS)
+    panel = msgspec.structs.replace(answer.panel, empty="Nothing <yet>. Track a task: `maia-sync track ID`.")
+    html = str(render_panel(msgspec.structs.replace(answer, panel=panel), showing()))
+    assert "Nothing &lt;yet&gt;. Track a task: <code>maia-sync track ID</code>." in html
+
+
 def test_columns_in_which_nothing_is_told_are_left_out() -> None:
     elements = rendered(filled(("tool_name", "label", "calls"), [("bash", None, 3), (None, None, None)]))
     assert len(elements.of("th")) == 2

@@ -144,6 +144,29 @@ def test_markdown_cells_stay_in_their_cell(text: str) -> None:
     assert not re.search(r"https?://|www\.|(?<!\\)\\(?![\\`*_{}\[\]#!|~@$^:.])", cell, re.IGNORECASE)
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("5 Jan 2026, 08:19:00", "5 Jan 2026, 08:19:00"),
+        ("http://a", r"http\://a"),
+        (":100:", r"\:100:"),
+        (":smile:", r"\:smile:"),
+        ("a:1", r"a\:1"),
+        ("1:a", r"1\:a"),
+    ],
+)
+def test_the_colons_of_a_clock_stay_as_they_are(text: str, shown: str) -> None:
+    assert inert(text) == shown
+
+
+def test_commands_in_an_empty_state_are_code_in_markdown_too() -> None:
+    answer = filled(("tool_name", "calls"), [], RANKED)
+    panel = msgspec.structs.replace(answer.panel, empty="Track a task: `maia-sync track ID`.")
+    empty = msgspec.structs.replace(answer, panel=panel)
+    text = render(report(sections=(Section(title="Tools", panels=(empty,)),)), "md")
+    assert "\nTrack a task: `maia-sync track ID`.\n" in text
+
+
 def test_csv_has_a_line_for_each_cell() -> None:
     rows = list(csv.reader(io.StringIO(render(report([('a,"b"\nc', 1, None)]), "csv"))))
     assert rows[0] == ["panel", "row", "column", "value"]

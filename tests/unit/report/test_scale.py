@@ -18,7 +18,10 @@ from maia_sync.report.scale import MOST_LINES, line_label, lines
         ("events", 1, ["0", "1"]),
         ("events", 3, ["0", "1", "2", "3"]),
         ("events", 973, ["0", "500", "1,000"]),
-        ("input_tokens", 30_000_000, ["0", "10,000,000", "20,000,000", "30,000,000"]),
+        ("input_tokens", 30_000_000, ["0", "10 M", "20 M", "30 M"]),
+        ("events", 1_900_000, ["0", "500 k", "1 M", "1.5 M", "2 M"]),
+        ("events", 17_000, ["0", "5 k", "10 k", "15 k", "20 k"]),
+        ("events", 9_000, ["0", "5 k", "10 k"]),
         ("cost", 0.0194, ["0", "0.005", "0.01", "0.015", "0.02"]),
         ("error_rate", 0.07, ["0", "2 %", "4 %", "6 %", "8 %"]),
         ("duration_ms", 850, ["0", "500 ms", "1 s"]),
@@ -27,7 +30,8 @@ from maia_sync.report.scale import MOST_LINES, line_label, lines
     ],
 )
 def test_lines_are_few_and_round(column: str, longest: float, labels: list[str]) -> None:
-    assert [line_label(column, value) for value in lines(column, longest)] == labels
+    found = lines(column, longest)
+    assert [line_label(column, value, found[-1]) for value in found] == labels
 
 
 @given(
@@ -42,6 +46,6 @@ def test_lines_begin_at_zero_reach_the_longest_and_are_even(column: str, longest
     assert found[-1] >= longest * (1 - 1e-6)
     steps = [later - earlier for earlier, later in pairwise(found)]
     assert max(steps) == pytest.approx(min(steps))
-    assert len({line_label(column, value) for value in found}) == len(found)
+    assert len({line_label(column, value, found[-1]) for value in found}) == len(found)
     if column == "events":
         assert all(float(value).is_integer() for value in found)

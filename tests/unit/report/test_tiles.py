@@ -99,6 +99,12 @@ def test_a_copy_in_good_order_is_good() -> None:
     assert tiles["Last poll"].value == "10.0 s ago"
 
 
+@pytest.mark.parametrize("amiss", ["failing", "never_complete", "stale"])
+def test_a_copy_in_which_anything_is_amiss_is_not_good(amiss: str) -> None:
+    tiles = {tile.label: tile for tile in freshness_tiles(filled({**FRESHNESS, amiss: 1}), NOW)}
+    assert tiles["Furthest behind"].role == ("bad" if amiss == "stale" else "plain")
+
+
 def test_a_copy_that_is_behind_says_with_how_many_tasks() -> None:
     row = {**FRESHNESS, "worst_lag_seconds": 7200.0, "stale": 1, "failing": 2, "never_complete": 3}
     tiles = {tile.label: tile for tile in freshness_tiles(filled(row), NOW)}
@@ -112,3 +118,18 @@ def test_a_large_figure_fits_into_its_tile() -> None:
     tiles = {tile.label: tile for tile in activity_tiles(filled(row), filled(FIGURES), SPAN)}
     assert tiles["Tokens in / out"].value == "119.5 M / 10.0 M"
     assert tiles["Tokens in / out"].note == "25,543 times as much as in the 7 days before"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "value"),
+    [
+        ((659_123, 59_400), "659 k / 59 k"),
+        ((1_700_000, 183_000), "1.7 M / 183 k"),
+        ((999_600, 9_999), "1.0 M / 9,999"),
+        ((0, 10_000), "0 / 10 k"),
+    ],
+)
+def test_two_counts_that_share_a_tile_are_short(tokens: tuple[int, int], value: str) -> None:
+    row = FIGURES | dict(zip(("input_tokens", "output_tokens"), tokens, strict=True))
+    tiles = {tile.label: tile for tile in activity_tiles(filled(row), None, SPAN)}
+    assert tiles["Tokens in / out"].value == value

@@ -48,3 +48,10 @@ def test_a_place_that_cannot_be_written_is_told_by_the_one_who_named_it(tmp_path
     ):
         raise OSError(28, "No space left on device")
     assert not any(tmp_path.iterdir())
+
+
+def test_a_name_may_be_as_long_as_a_name_can_be(tmp_path: Path) -> None:
+    target = tmp_path / f"{'n' * 250}.html"
+    with whole_file(str(target), told_by="--output") as file:
+        file.write(b"whole")
+    assert target.read_bytes() == b"whole"

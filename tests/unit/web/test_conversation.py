@@ -100,6 +100,88 @@ def test_each_kind_shows_what_it_says(
     assert (found.style, found.who, texts(found)) == (style, who, pieces)
 
 
+SAID = {"type": "toolResult", "toolCallId": "c", "toolName": "t", "durationMs": 5}
+FACETS: dict[str, Any] = {
+    "event_kind": "tool_result",
+    "event_type": "toolResult",
+    "tool_call_id": "c",
+    "tool_name": "t",
+    "duration_ms": 5.0,
+    "outcome": "ok",
+}
+NOTHING = [("Nothing but what the line above tells", "text", "")]
+
+
+@pytest.mark.parametrize(
+    ("data", "facets", "pieces"),
+    [
+        ({**SAID, "rows": 3}, {}, [("", "raw", '{\n  "rows": 3\n}')]),
+        ({**SAID, "status": "succeeded"}, {"status": "succeeded"}, NOTHING),
+        ({**SAID, "status": "skipped"}, {"status": "skipped"}, [("", "raw", '{\n  "status": "skipped"\n}')]),
+        ({**SAID, "toolName": "u"}, {}, [("", "raw", '{\n  "toolName": "u"\n}')]),
+        ('{"durationMs":5.00,"type":"toolResult","n":1.50}', {}, [("", "raw", '{\n  "n": 1.50\n}')]),
+        (
+            '{"durationMs":true,"x":1}',
+            {"duration_ms": 1.0},
+            [("", "raw", '{\n  "durationMs": true,\n  "x": 1\n}')],
+        ),
+        (
+            '{"type":{"type":"toolResult"}}',
+            {},
+            [("", "raw", '{\n  "type": {\n    "type": "toolResult"\n  }\n}')],
+        ),
+    ],
+)
+def test_a_result_leaves_out_only_what_its_line_tells_exactly(
+    data: object, facets: dict[str, Any], pieces: list[tuple[str, str, str]]
+) -> None:
+    found = item(1, data, **{**FACETS, **facets})
+    assert texts(found) == pieces
+    assert found.raw is not None or found.shows_all
+
+
+def test_texts_of_several_lines_stand_by_themselves_and_the_rest_as_json() -> None:
+    arguments = {"limit": 5, "sql": "SELECT\n  1", "path": "a\tb", "deep": {"a": "x\ny"}, "notes": "a\r\nb"}
+    found = item(1, {"arguments": arguments}, event_kind="tool_call")
+    assert [(piece.label, piece.name, piece.form) for piece in found.pieces] == [
+        ("Arguments", "sql", "block"),
+        ("", "notes", "block"),
+        ("", "", "raw"),
+    ]
+    assert [piece.text for piece in found.pieces[:2]] == ["SELECT\n  1", "a\r\nb"]
+    assert json.loads(found.pieces[2].text) == {name: arguments[name] for name in ("limit", "path", "deep")}
+    failed = item(1, {"error": {"code": 1, "message": "a\nb"}}, event_kind="tool_result")
+    assert [(piece.label, piece.name, piece.text) for piece in failed.pieces] == [
+        ("Error", "message", "a\nb"),
+        ("", "", '{\n  "code": 1\n}'),
+    ]
+
+
+def test_texts_of_several_lines_are_cut_and_few() -> None:
+    many = item(1, {"arguments": {f"n{n}": "x\n" * 500 for n in range(100)}}, event_kind="tool_call")
+    assert many.is_cut
+    assert sum(len(piece.text) + len(piece.name) for piece in many.pieces) < 5000
+    long = item(1, json.dumps({"arguments": {"a": [1] * 5000, "b": "x\ny"}}), event_kind="tool_call")
+    assert long.is_cut
+    assert long.pieces[0].form == "raw"
+
+
+@pytest.mark.parametrize(
+    ("data", "preview"),
+    [
+        ({"arguments": {"n": 1, "sql": "  SELECT\n\t1 "}}, "SELECT 1"),
+        ({"input": {"list": ["", " ", {"x": "deep"}]}}, "deep"),
+        ({"arguments": "x" * 200}, "x" * 79 + "…"),
+        ({"arguments": {"n": 1}}, ""),
+        ({"text": "no argument"}, ""),
+        ("[1]", ""),
+        (None, ""),
+    ],
+)
+def test_a_preview_is_the_beginning_of_the_first_text(data: object, preview: str) -> None:
+    assert item(1, data, event_kind="tool_call").preview == preview
+
+
 @pytest.mark.parametrize("element", STORABLE.values(), ids=STORABLE)
 @pytest.mark.parametrize(
     "kind", [None, "message", "plan", "tool_call", "tool_result", "error", "usage", "status"]
@@ -163,6 +245,28 @@ def test_what_stands_elsewhere_is_pointed_to() -> None:
     assert [entry.elsewhere for entry in entries] == [99, 2, 1]
     alone = fold([call(5), result(6, "d")], [told(5, None, outcome=None)])
     assert [(entry.elsewhere, entry.result) for entry in alone] == [(None, None), (None, None)]
+
+
+def test_a_vanished_call_is_pointed_to_unless_another_has_its_id() -> None:
+    assert [
+        (entry.elsewhere, entry.call_has_vanished) for entry in fold([result(2)], vanished_places={"c": 1})
+    ] == [(1, True)]
+    both = fold([result(3)], call_places={"c": 2}, vanished_places={"c": 1})
+    assert [(entry.elsewhere, entry.call_has_vanished) for entry in both] == [(2, False)]
+
+
+def test_a_call_is_slim_as_long_as_its_line_says_all() -> None:
+    def is_slim(*items: Item, outcome: str | None = "ok", result_seq: int | None = 2) -> bool:
+        return fold(items, [told(1, result_seq, outcome=outcome)])[0].is_slim
+
+    assert is_slim(call(1), result(2))
+    assert is_slim(call(1), outcome=None, result_seq=None)
+    assert not is_slim(call(1), result_seq=99)
+    assert not is_slim(call(1, revision=1), result(2))
+    assert not is_slim(call(1), result(2, revision=1))
+    assert not is_slim(call(1, vanished_at=MOMENT))
+    assert not is_slim(call(1, occurred_at=None), result(2))
+    assert not fold([result(2)])[0].is_slim
 
 
 def test_one_result_is_folded_once_and_vanished_ones_never() -> None:

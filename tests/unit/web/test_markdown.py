@@ -180,3 +180,36 @@ def test_awkward_text_takes_no_more_than_a_few_times_what_ordinary_text_takes(pa
 def test_a_text_that_is_too_long_is_not_read() -> None:
     assert render_markdown("x" * (LONGEST + 1)) is None
     assert render_markdown("[" * 500) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n\n\n" + "|a" * 20 + "\n" + "|-" * 20 + "\n" + "|\n" * 900,
+        "> q\n\n> " + "|a" * 20 + "\n> " + "|-" * 20 + "\n" + "> |\n" * 900,
+        "a|b\n-|-\n" + "x\n" * 4000,
+        "a|\n--\n" + "x\n" * 4000,
+        ">" * 300 + "a\n" + "b\n" * 3800,
+        "- " * 300 + "a\n" + "b\n" * 3800,
+        "1. > " * 30 + "a\n" + "b\n" * 3800,
+        ("~|*1.  " * 570 + "```\n](\n>" * 500)[:LONGEST],
+        ">```\n](\n" * 500,
+        "x\n" * 4000,
+        "- \n" * 2700,
+    ],
+)
+def test_what_its_lines_would_multiply_is_refused_before_it_is_read(text: str) -> None:
+    work = lines_run(text)
+    assert render_markdown(text) is None
+    assert 100 * work < lines_run((ORDINARY * 200)[:LONGEST]) * 60  # a hundred on a page: well below a second
+
+
+def test_long_lists_quotes_and_tables_are_still_markdown() -> None:
+    for text in (
+        "- a point\n  - another, below it\n" * 150,
+        "> a quote of many lines\n" * 200,
+        "> a quote\n\nan answer\n\n" * 200,
+        "| name | count | share |\n|---|--:|--:|\n" + "| some name | 12 | 3 % |\n" * 200,
+        "1. first\n\n   ```sql\n   SELECT 1\n   ```\n\n" * 100,
+    ):
+        assert "<" in rendered(text[:LONGEST])

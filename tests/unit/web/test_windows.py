@@ -62,6 +62,12 @@ def test_a_week_without_events_is_replaced_by_the_week_of_the_newest() -> None:
     assert choose(newest=None).notice is None
 
 
+@pytest.mark.parametrize("day", [1, 3, 6])
+def test_an_event_of_the_calendars_first_week_moves_no_window(day: int) -> None:
+    newest = datetime(1, 1, day, tzinfo=UTC)
+    assert choose(newest=newest).window == choose().window
+
+
 def test_what_was_chosen_is_never_replaced() -> None:
     newest = datetime(2020, 1, 1, tzinfo=UTC)
     for query in ({"window": "7d"}, {"window": "24h"}, {"window": "all"}, {"since": "2026-02-01"}):
