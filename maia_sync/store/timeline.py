@@ -13,7 +13,7 @@ import msgspec
 from sqlalchemy import and_, column, func, literal, or_, select, table, text, tuple_
 
 from maia_sync.facet_settings import FACETS
-from maia_sync.store.schema import UtcTimestamp, quarantine, task_event, task_event_revision
+from maia_sync.store.schema import UtcTimestamp, quarantine, task_event, task_event_revision, task_turn
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -33,6 +33,8 @@ _AT_ONCE: Final = 5
 _IS_BARE_CALL: Final = text("event_kind IN ('tool_call', 'tool_result') AND tool_call_id IS NULL")
 """To the letter as the index has it: SQLite would not know it by it else."""
 _MOST_BARE_CALLS: Final = 20_000
+MOST_SUMMED_UP: Final = 50_000
+"""Turns of a task; summing up so many takes a tenth of a second."""
 _MOST_OF_A_GROUP: Final = 2_000
 _MOST_QUARANTINED: Final = 200
 _SHOWN_OF_RAW: Final = 4_096
@@ -242,7 +244,10 @@ def read_revisions(
 
 
 def read_whole(tx: Transaction, task_id: str) -> Whole | None:
-    """Return what a task's log comes to; None for a task that is not tracked."""
+    """Return what a task's log comes to; None if it is not tracked, or has too many turns to sum up."""
+    turns = select(literal(1)).where(task_turn.c.task_id == task_id).limit(MOST_SUMMED_UP + 1)
+    if _count(tx, select(func.count()).select_from(turns.subquery())) > MOST_SUMMED_UP:
+        return None
     wanted = [_v_task.c[each] for each in Whole.__struct_fields__]
     row = tx.connection.execute(select(*wanted).where(_v_task.c.task_id == task_id)).one_or_none()
     return None if row is None else Whole(**row._mapping)  # noqa: SLF001 - SQLAlchemy's public name

@@ -7,7 +7,7 @@ nothing to whoever sees it.
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode
 
@@ -83,9 +83,17 @@ def _read(text: str) -> _Decoded:
         raise _no_place() from error
     if place is not None:
         numbers_fit = all(-_BITS <= each < _BITS for each in (place[0], place[4])) and abs(place[2]) < 2**31
-        if not numbers_fit or place[1].tzinfo is None or "\0" in place[3]:
+        if not numbers_fit or not _has_utc(place[1]) or "\0" in place[3]:
             raise _no_place()
     return place, told
+
+
+def _has_utc(moment: datetime) -> bool:
+    """Tell whether a moment is one of UTC's calendar."""
+    try:
+        return moment.tzinfo is not None and moment.astimezone(UTC) is not None
+    except OverflowError:
+        return False
 
 
 def read_whole_number(text: str, name: str) -> int:

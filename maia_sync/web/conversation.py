@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import msgspec
 
@@ -34,7 +35,12 @@ if TYPE_CHECKING:
 Kind: TypeAlias = Literal["message", "plan", "call", "result", "error", "usage", "status", "other"]
 
 _FRAME: Final = 900
-"""About how many bytes an item takes besides its pieces."""
+"""About how many bytes an item takes besides its pieces and what it is called."""
+_ADDRESSES: Final = 5
+"""How many times a group's name can stand in addresses: of its turn, the event, what changed in it."""
+_NAMES: Final = ("event_type", "user_id", "agent_name", "tool_name", "status", "error_type")
+_TIMES_NAMED: Final = 2
+"""By a turn's head, and by the event."""
 _SHORT_RAW: Final = 2_000
 """Characters of a payload up to which it is on the page, folded away."""
 _WHO: Final = {"user": "User", "agent": "Agent", "tool": "Tool"}
@@ -76,6 +82,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
         """About how many bytes it takes on a page, and how much time."""
         return (
             _FRAME
+            + _ADDRESSES * len(quote(self.row.group_id, errors="replace"))
+            + _size_of_names(self.row)
             + self.work
             + sum(piece.weight for piece in self.pieces)
             + (self.raw.weight if self.raw else 0)
@@ -131,6 +139,12 @@ class Section(msgspec.Struct, frozen=True, kw_only=True):
     """The turn has begun before."""
     goes_on: bool
     """The turn goes on behind."""
+
+
+def _size_of_names(row: TimelineRow) -> int:
+    """Return how many bytes the names take that somebody else gave."""
+    names = (getattr(row, name) for name in _NAMES)
+    return _TIMES_NAMED * sum(html_size(name) for name in names if name)
 
 
 def make_item(row: TimelineRow, *, plain: bool) -> Item:

@@ -578,3 +578,22 @@ def test_a_page_stays_small_and_says_where_the_rest_is(
     assert pages.news("W251bGwsWzAsMCwwXV0")["more"] == (
         pages.look(f"{HERE}?from=start").text.count("Later") > 0
     )
+
+
+def test_names_and_groups_that_are_long_to_write_count_as_what_they_take(pages: Pages, stored: Any) -> None:
+    names = ("errorType", "status", "userId", "agentName", "toolName")
+    odd = {name: "\U000e0001" * 64 for name in names}
+    stored(element(at, {"type": "error", **odd}, group="\u202e" * 160 + f"{at:03}") for at in range(120))
+    response = pages.get(HERE)
+    assert len(response.content) < MOST_BYTES
+
+
+def test_a_task_of_very_many_turns_is_shown_without_its_sums(
+    pages: Pages, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored(element(at, {"type": "userMessage", "text": "Hello"}, group=str(at)) for at in range(4))
+    assert "4 turns" in pages.look().text
+    monkeypatch.setattr("maia_sync.store.timeline.MOST_SUMMED_UP", 3)
+    page = pages.look()
+    assert "4 turns" not in page.text
+    assert page.classes.count("event") == 4
