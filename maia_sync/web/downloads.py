@@ -58,7 +58,7 @@ class Downloads:
         source = _Source(self._pieces(statement, values, columns), end_turn)
         try:
             async with asyncio.timeout(self._within):
-                await source.begin()
+                await source.read_first()
         except BaseException as error:
             source.leave()
             if isinstance(error, UsageError):  # the question is ours
@@ -103,7 +103,7 @@ class _Source:
         self._first = b""
         start("maia-sync-download", self._work)
 
-    async def begin(self) -> None:
+    async def read_first(self) -> None:
         """Read the first piece, which may be long in coming. Raises what is wrong."""
         self._first = await self._read()
 

@@ -42,11 +42,8 @@ class Login:
 
     def routes(self) -> list[Route]:
         """Return its paths."""
-        return [
-            Route(LOGIN, self.show, methods=["GET"]),
-            Route(LOGIN, self.log_in, methods=["POST"]),
-            Route(LOGOUT, self.log_out, methods=["POST"]),
-        ]
+        paths = ((LOGIN, self.show, "GET"), (LOGIN, self.log_in, "POST"), (LOGOUT, self.log_out, "POST"))
+        return [Route(path, self._site.answering(answer), methods=[method]) for path, answer, method in paths]
 
     async def show(self, request: Request) -> Response:
         """Show the form, unless it is not needed."""

@@ -289,6 +289,20 @@ def test_a_download_does_not_last_for_ever(
     assert caplog.records == []
 
 
+def test_the_head_alone_of_a_download_is_had_without_its_body(sqlite_url: str) -> None:
+    database = Stuck(sqlite_url)
+    database.go_on.set()
+
+    async def run() -> None:
+        async with served(database) as (http, _):
+            for _ in range(downloads.AT_ONCE + 1):
+                answer = await http.head("/panels/runs.csv")  # which has no end
+                assert answer.status_code == 200
+                assert answer.headers["content-type"].startswith("text/csv")
+
+    asyncio.run(asyncio.wait_for(run(), 60))
+
+
 def test_only_a_few_large_payloads_are_held_for_whoever_does_not_take_them(
     sqlite_url: str,
 ) -> None:
