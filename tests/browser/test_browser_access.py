@@ -28,7 +28,13 @@ WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 STANDARDS = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
 EVERYTHING = {"type": "tag", "values": STANDARDS}
 LOOKS = {"type": "rule", "values": ("color-contrast", "scrollable-region-focusable", "target-size")}
-"""What differs by colours and width; all else is the same however a page looks."""
+"""What differs by width; all else is the same on a desk and on a phone."""
+LOOKED_AT = (
+    ("light", WIDE, EVERYTHING),
+    ("dark", WIDE, EVERYTHING),
+    ("light", NARROW, LOOKS),
+    ("dark", NARROW, LOOKS),
+)
 
 
 def addresses(world: OrdinaryWorld, url: str) -> dict[str, int]:
@@ -60,10 +66,10 @@ def violations(page: Page, rules: dict[str, Any]) -> list[str]:
 
 
 def looked_at(page: Page, where: str) -> list[str]:
-    """Look at a page in light on a desk, and in the dark on a phone."""
+    """Look at a page in light and dark, on a desk and on a phone."""
     found = []
     page.evaluate(AXE_SCRIPT)
-    for scheme, size, rules in (("light", WIDE, EVERYTHING), ("dark", NARROW, LOOKS)):
+    for scheme, size, rules in LOOKED_AT:
         page.emulate_media(color_scheme=scheme)
         page.set_viewport_size(size)
         found += [f"{where} ({scheme}, {size['width']}): {each}" for each in violations(page, rules)]

@@ -11,8 +11,8 @@ import pytest
 
 from maia_sync.analytics import parquet
 from maia_sync.analytics.parquet import require_pyarrow, write_parquet
-from maia_sync.cli.query_output import spelt
 from maia_sync.errors import UsageError
+from maia_sync.report.cells import spelt
 from maia_sync.store.answer import Answer, Column
 
 if TYPE_CHECKING:
