@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import html
 import re
 import subprocess
 import sys
@@ -136,7 +137,21 @@ def measured(url: str, rounds: int) -> dict[str, Opened]:
             visitor.get("/panels/kept")
             for page in OF_THIS_MOMENT:
                 opened(visitor, page, found[page])
+            for name, page in of_a_task(visitor).items():
+                opened(visitor, page, found[name])
     return found
+
+
+def of_a_task(visitor: httpx.Client) -> dict[str, str]:
+    """Return the addresses of a task's pages, by what the table calls them."""
+    task = re.findall(r'href="(/tasks/[0-9a-f-]{36})"', visitor.get("/tasks?sort=label").text)[0]
+    event = re.findall(r'href="(/tasks/[^"]+/event[?][^"]+)"', visitor.get(f"{task}?from=start").text)[0]
+    return {
+        "/tasks/ID": task,
+        "/tasks/ID?from=start": f"{task}?from=start",
+        "/tasks/ID/event": html.unescape(event),
+        "/tasks/ID/quarantine": f"{task}/quarantine",
+    }
 
 
 def table(found: dict[str, Opened]) -> Iterator[str]:
