@@ -115,6 +115,13 @@ def test_days_are_those_of_the_reporting_zone(on_sqlite: CliFolder) -> None:
     assert (document["time_zone"], document["since"]) == ("Asia/Tokyo", "2026-01-03T15:00:00.000000Z")
 
 
+def test_a_copy_is_late_by_the_bound_that_is_configured(on_sqlite: CliFolder) -> None:
+    on_sqlite.variables["MAIA_SYNC_SCHEDULE__MAX_LAG"] = "17m"
+    told = json.loads(on_sqlite.ok("report", "--json", *ALWAYS).out)
+    [freshness] = [panel for panel in told["panels"] if panel["name"] == "freshness"]
+    assert dict(zip(freshness["columns"], freshness["rows"][0], strict=True))["max_lag_seconds"] == 1020
+
+
 def test_a_report_can_be_of_one_task(folder: CliFolder) -> None:
     task_id = task_ids(3)[1]
     document = folder.ok("report", *ALWAYS, "--task", task_id.upper(), "--json").json()

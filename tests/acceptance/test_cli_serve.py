@@ -68,6 +68,13 @@ def test_it_serves_pages_and_probes_without_credentials_until_it_is_told_to_stop
         assert (process.returncode, out, err) == (128 + number, "", "")
 
 
+def test_a_copy_is_late_by_the_bound_that_is_configured(folder: CliFolder) -> None:
+    folder.variables["MAIA_SYNC_SCHEDULE__MAX_LAG"] = "17m"
+    with serving(folder) as (_, http):
+        columns, row = http.get("/panels/freshness.csv").text.splitlines()
+        assert dict(zip(columns.split(","), row.split(","), strict=True))["max_lag_seconds"] == "1020.0"
+
+
 def test_a_connection_that_is_kept_open_does_not_keep_it(folder: CliFolder) -> None:
     with serving(folder) as (process, http):
         port = http.base_url.port

@@ -580,14 +580,6 @@ def test_a_page_stays_small_and_says_where_the_rest_is(
     )
 
 
-def test_names_and_groups_that_are_long_to_write_count_as_what_they_take(pages: Pages, stored: Any) -> None:
-    names = ("errorType", "status", "userId", "agentName", "toolName")
-    odd = dict.fromkeys(names, "\U000e0001" * 64)
-    stored(element(at, {"type": "error", **odd}, group="\u202e" * 160 + f"{at:03}") for at in range(120))
-    response = pages.get(HERE)
-    assert len(response.content) < MOST_BYTES
-
-
 def test_a_task_of_very_many_turns_is_shown_without_its_sums(
     pages: Pages, stored: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

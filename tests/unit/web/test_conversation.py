@@ -299,3 +299,13 @@ def test_events_of_a_group_that_follow_each_other_are_a_turn() -> None:
     assert [each.goes_on for each in sections] == [False, False, False, True]
     assert not in_turns(fold([item(1, group_id="")]), {}, group_before="")[0].is_continued
     assert in_turns([], {}) == []
+
+
+def test_names_and_groups_weigh_what_they_take_when_they_are_written_out() -> None:
+    """A page that forgot them could be five times as large as it may be."""
+    plain = item(1, {"text": "hi"}, group_id="").weight
+    group = "\u202e" * 160  # nine bytes each in an address, and a turn and its events have five of these
+    assert item(1, {"text": "hi"}, group_id=group).weight >= plain + 5 * 9 * 160
+    odd = "\U000e0001" * 64  # thirteen bytes each, spelt out
+    for name in ("event_type", "user_id", "agent_name", "tool_name", "status", "error_type"):
+        assert item(1, {"text": "hi"}, **{name: odd}).weight >= plain + 2 * 13 * 64, name
