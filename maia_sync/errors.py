@@ -32,7 +32,10 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   ├── DatabaseFull                    no room is left on its disk
     │   │   ├── DatabaseNotMigrated
     │   │   └── DatabaseTooNew
-    │   └── UpstreamUnreachable        exit 6   no task got an answer, or so many in a row failed
+    │   ├── UpstreamUnreachable        exit 6   no task got an answer, or so many in a row failed
+    │   └── ArchiveError               exit 1   the archive cannot be read, written or used as it is
+    │       ├── ArchiveBusy                     another process is writing it
+    │       └── ArchiveDiffers         exit 7   it is not what it was: altered, or rolled back
     ├── OutcomeUnknown                 exit 1   a message left, and nobody knows what became of it
     ├── KeysTaken                      exit 1   inner: keys taken to be new are stored; look first
     └── Bug                            exit 1   an invariant of ours is broken: report it
@@ -219,6 +222,20 @@ class UpstreamUnreachable(OperatorMustAct):
     """No task got an answer from the API, or so many in a row failed that it is plainly down."""
 
     exit_code = EXIT_UPSTREAM
+
+
+class ArchiveError(OperatorMustAct):
+    """The archive cannot be read, written or used as it is."""
+
+
+class ArchiveBusy(ArchiveError):
+    """Another process is writing the archive."""
+
+
+class ArchiveDiffers(ArchiveError):
+    """The archive is not what it was when it was written: damaged, altered, or rolled back."""
+
+    exit_code = EXIT_DIFFERENCE
 
 
 class OutcomeUnknown(MaiaSyncError):

@@ -1,0 +1,1 @@
+"""The audit archive: what was received and when, provable to someone who trusts nobody here."""

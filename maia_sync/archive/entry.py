@@ -1,0 +1,161 @@
+"""What does one entry of the log look like, and what of a payload is hashed into it?
+
+An entry is compact JSON of at most 65,535 bytes (C2SP tlog-tiles), with what does not apply left out. It
+never holds a payload: `payload` is the hex SHA-256 over 32 random bytes and the payload, which lie together
+in a data segment and can be erased there without breaking the log.
+
+The payload's bytes: an event's `data` as it came, in UTF-8, or a message's request, or an element in
+quarantine. Where an event has unknown fields, or a timestamp that cannot be read, they are part of its
+payload: then the bytes are data, a zero byte, extra, a zero byte, the timestamp's text, each empty if it is
+absent (a zero byte stands in no JSON text). A readable timestamp stands in the entry, as `timestamp_text`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import msgspec
+
+from maia_sync.errors import Bug
+from maia_sync.store.archived import QuarantineFacts, RunFacts, SentFacts
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from maia_sync.store.archived import Record
+
+MOST_BYTES: Final = 65_535
+SALT_BYTES: Final = 32
+_LONGEST_TIMESTAMP: Final = 64
+_LONGEST_TEXT: Final = 8_000
+"""Characters of an error or a reason, which may take six bytes each in JSON."""
+PAYLOAD_TYPES: Final = frozenset(("event", "revision", "quarantine", "sent"))
+"""The types of entries that have a payload, and so a row in a segment."""
+
+
+class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One data segment: a file of the archive."""
+
+    path: str
+    sha256: str
+    rows: int
+    first: int
+    """Its rows belong to entries from this index on ..."""
+    end: int
+    """... up to this one, which is not among them."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
+    """One entry; `type` is a store.archived.RecordType, or `segment`."""
+
+    v: int
+    """The version of this format: 1."""
+    type: str
+    task: str | None = None
+    group: str | None = None
+    timestamp: int | None = None
+    """As in the key: nanoseconds since the Unix epoch, or model.NO_TIMESTAMP."""
+    timestamp_text: str | None = None
+    ordinal: int | None = None
+    revision: int | None = None
+    id: int | None = None
+    received: str | None = None
+    """UTC, `2026-11-26T11:12:13.123456Z`; None in `segment`."""
+    run: int | None = None
+    payload: str | None = None
+    facts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    """JSON of what more there is to be told of it: see `facts_of`."""
+
+
+Facts: TypeAlias = RunFacts | SentFacts | QuarantineFacts | SegmentFacts
+_FACTS: Final[dict[str, type[Facts]]] = {
+    "run": RunFacts,
+    "sent": SentFacts,
+    "quarantine": QuarantineFacts,
+    "segment": SegmentFacts,
+}
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(Entry)
+
+
+def text_of_moment(moment: datetime) -> str:
+    """Return a moment as entries tell it."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+
+
+def is_told_in_entry(record: Record) -> bool:
+    """Tell whether the timestamp's text stands in the entry, not in the payload."""
+    text = record.timestamp_text
+    return text is not None and record.occurred_at is not None and len(text) <= _LONGEST_TIMESTAMP
+
+
+def payload_of(record: Record) -> bytes:
+    """Return the bytes that are hashed, and kept in a segment's columns."""
+    if record.raw is not None:
+        return record.raw
+    data = (record.data or "").encode()
+    text = None if is_told_in_entry(record) else record.timestamp_text
+    if record.extra is None and text is None and record.data is not None:
+        return data
+    return b"\0".join((data, (record.extra or "").encode(), (text or "").encode("utf-8", "surrogatepass")))
+
+
+def payload_hash(salt: bytes, payload: bytes) -> str:
+    """Return what an entry says of a payload: hex of SHA-256 over salt and payload."""
+    return hashlib.sha256(salt + payload).hexdigest()
+
+
+def entry_of(record: Record, payload: str | None) -> Entry:
+    """Return the entry for a record; `payload` is its payload's hash."""
+    return Entry(
+        v=1,
+        type=record.type,
+        task=record.task_id,
+        group=record.group_id,
+        timestamp=record.timestamp,
+        timestamp_text=record.timestamp_text if is_told_in_entry(record) else None,
+        ordinal=record.ordinal,
+        revision=record.revision,
+        id=record.number,
+        received=text_of_moment(record.received_at),
+        run=record.run_id,
+        payload=payload,
+        facts=msgspec.UNSET if record.facts is None else msgspec.Raw(_encoder.encode(_bounded(record.facts))),
+    )
+
+
+def segment_entry(facts: SegmentFacts) -> Entry:
+    """Return the entry that binds a segment's bytes."""
+    return Entry(v=1, type="segment", facts=msgspec.Raw(_encoder.encode(facts)))
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return an entry's bytes, which are the leaf of the tree."""
+    encoded = _encoder.encode(entry)
+    if len(encoded) > MOST_BYTES:
+        raise Bug("an entry of the archive's log would be too large")
+    return encoded
+
+
+def decode_entry(encoded: bytes) -> Entry:
+    """Return an entry. Raises msgspec.DecodeError (a ValueError) for what is none."""
+    return _decoder.decode(encoded)
+
+
+def facts_of(entry: Entry) -> Facts | None:
+    """Return what more an entry tells. Raises msgspec.DecodeError (a ValueError) for what is none."""
+    if not isinstance(entry.facts, msgspec.Raw) or entry.type not in _FACTS:
+        return None
+    return msgspec.json.decode(entry.facts, type=_FACTS[entry.type])
+
+
+def _bounded(
+    facts: RunFacts | SentFacts | QuarantineFacts | None,
+) -> RunFacts | SentFacts | QuarantineFacts | None:
+    if isinstance(facts, QuarantineFacts):
+        return QuarantineFacts(reason=facts.reason[:_LONGEST_TEXT])
+    if facts is not None and facts.error is not None and len(facts.error) > _LONGEST_TEXT:
+        return msgspec.structs.replace(facts, error=facts.error[:_LONGEST_TEXT])
+    return facts

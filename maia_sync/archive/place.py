@@ -1,0 +1,64 @@
+"""Where does an archive lie? A folder, or an object store: a `Place` knows files by their relative paths.
+
+Paths are relative, with "/" between their parts. A file is there whole or not at all.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from contextlib import AbstractContextManager
+
+
+class FileThere(NamedTuple):
+    """One file of an archive."""
+
+    path: str
+    size: int
+
+
+class Place(Protocol):
+    """An archive's files. All methods raise ArchiveError with a sentence if the place fails."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it: the folder or the URL, without credentials."""
+        ...
+
+    def read(self, path: str) -> bytes | None:
+        """Return a file's bytes; None if there is none."""
+        ...
+
+    def write_new(self, path: str, content: bytes) -> None:
+        """Write a file that is not there yet. Raises ArchiveBusy if it is.
+
+        It need not be durable before `settle`.
+        """
+        ...
+
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file, or put it in the place of what has its name, at once and durably."""
+        ...
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete files; those that are not there do not matter."""
+        ...
+
+    def list(self, prefix: str = "") -> Iterator[FileThere]:
+        """Yield the files whose paths begin with a folder's path (such as "data/"), or all; in any order."""
+        ...
+
+    def settle(self) -> None:
+        """Make durable whatever `write_new` has written."""
+        ...
+
+    def lock(self) -> AbstractContextManager[bool]:
+        """Keep other writers out while the block lasts.
+
+        Yields whether this alone is enough: a folder is locked for every process that sees it, and an object
+        store cannot be (then a lease in the database is needed beside it). Raises ArchiveBusy if another
+        writer is at work.
+        """
+        ...
