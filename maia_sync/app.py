@@ -20,12 +20,15 @@ from uuid import UUID
 import msgspec
 
 from maia_sync.analytics.facet_reader import FacetReader
+from maia_sync.archive.anchor import anchor_of
+from maia_sync.archive.configured import configured_place, configured_signer
 from maia_sync.clock import SystemClock
 from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.model import WALKED_STATUSES, OutgoingMessage
 from maia_sync.service.polling import AdaptivePolling
+from maia_sync.service.posting import poster_of
 from maia_sync.store.database import Database
 from maia_sync.store.facets import has_stale_facets
 from maia_sync.store.log_reader import LogReader
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
     from types import TracebackType
 
+    from maia_sync.archive.creating import CreateReport, Observe
     from maia_sync.clock import Clock
     from maia_sync.maia.auth import BearerAuth
     from maia_sync.maia.client import Probe
@@ -325,6 +329,33 @@ class App:
             return await verification.run(named, stop)
 
         return run_to_end(self._connected(auth, work))
+
+    def create_archive(
+        self,
+        *,
+        observers: Sequence[Observe] = (),
+        stopped: Callable[[], int | None] = lambda: None,
+    ) -> CreateReport:
+        """Archive what is new, sign a checkpoint and hand it to whoever keeps it; see archive/create.py.
+
+        Once `stopped` returns a signal's number, it ends after the chunk in hand. Raises ConfigError,
+        ArchiveError and DatabaseError.
+        """
+        from maia_sync.archive.create import create  # noqa: PLC0415 - no other verb needs it
+
+        settings = self.settings.archive
+        place, signer = configured_place(settings), configured_signer(settings)
+        self.database.require_migrated()
+        return create(
+            self.database,
+            place,
+            signer,
+            worker=self.worker,
+            clock=self.clock,
+            anchor=anchor_of(settings, post=poster_of(self.settings), stopped=stopped),
+            observers=observers,
+            stopped=stopped,
+        )
 
 
 def _planner(schedule: ScheduleSettings) -> AdaptivePolling:

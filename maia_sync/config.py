@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
-from maia_sync.config_keys import KEYS, RefusedError, is_loopback
+from maia_sync.config_addresses import RefusedError, is_loopback
+from maia_sync.config_keys import KEYS
 from maia_sync.errors import ConfigError
 from maia_sync.facet_settings import FacetsSettings
 from maia_sync.settings import (
@@ -288,6 +289,18 @@ def _whole_report(settings: Settings, given: dict[Key, _Given]) -> _Found:
             yield ("report", name), f"expected report.{other} beside it"
 
 
+def _whole_archive(settings: Settings, given: dict[Key, _Given]) -> _Found:
+    archive = settings.archive
+    for name in ("schedule", "anchor_command", "anchor_url"):
+        if ("archive", name) in given and archive.url is None:
+            yield ("archive", name), "expected archive.url beside it"
+    if archive.schedule is not None and archive.key_file is None:
+        yield (
+            ("archive", "schedule"),
+            "expected archive.key_file beside it; `maia-sync archive keygen` makes one",
+        )
+
+
 def _guarded_web(settings: Settings, _: dict[Key, _Given]) -> _Found:
     if settings.web.token_file is None and not is_loopback(settings.web.host):
         yield (
@@ -308,6 +321,7 @@ _RULES: Final[list[tuple[set[Key], Callable[[Settings, dict[Key, _Given]], _Foun
     ({("database", "url"), ("database", "password_file")}, _one_password),
     ({("schedule", "min_interval"), ("schedule", "max_interval")}, _ordered_intervals),
     ({("report", "schedule"), ("report", "file")}, _whole_report),
+    ({("archive", name) for name in KEYS["archive"]}, _whole_archive),
     ({("web", "bind"), ("web", "token_file")}, _guarded_web),
 ]
 

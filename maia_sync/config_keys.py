@@ -6,7 +6,6 @@ first turns into what TOML would have had; what it cannot turn goes on as it is,
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import math
 import os
@@ -14,12 +13,20 @@ import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from maia_sync.config_addresses import (
+    RefusedError,
+    archive_url,
+    bind,
+    database_url,
+    endpoint,
+    secret_address,
+    text_of,
+)
 from maia_sync.facet_settings import NUMBER_PATHS, TEXT_PATHS, WORD_LISTS
 from maia_sync.json_path import parse_path
-from maia_sync.settings import POSTGRESQL, SQLITE, Cron, Secret
+from maia_sync.settings import Cron, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
 _TEN_YEARS = 3650 * 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
-_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 _CRON_END = "[0-9]{1,2}|[a-z]{3}"
 _CRON_RANGE = re.compile(
     rf"(?:\*|(?P<first>{_CRON_END})(?:-(?P<last>{_CRON_END}))?)(?:/(?P<step>[0-9]{{1,2}}))?"
@@ -43,11 +49,6 @@ _CRON_FIELDS: Final[list[tuple[int, int, tuple[str, ...]]]] = [
 ]
 _REPORT_ENDINGS = (".html", ".htm", ".md", ".csv", ".json")
 _NO_DATE = re.compile(r"(?<!%)(?:%%)*%(?![YmdHM%])")
-_BIND = re.compile(r"(?:\[(?P<ipv6>[^\[\]]+)\]|(?P<host>[^\[\]:]+)):(?P<port>[0-9]{1,5})")
-
-
-class RefusedError(Exception):
-    """A value is not what its key takes; the text, if any, says it better than the key's own."""
 
 
 class Kind(NamedTuple):
@@ -202,14 +203,8 @@ def _flag() -> Kind:
     return Kind("true or false", check, parse)
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str) and value.strip() and value.strip().isprintable():
-        return value.strip()
-    raise RefusedError
-
-
 def _bearer(value: object) -> Secret:
-    text = _text(value)
+    text = text_of(value)
     if " " in text or not text.isascii():
         raise RefusedError
     return Secret(text)
@@ -298,7 +293,7 @@ def _parse_list(text: str) -> object:
 
 
 def _time_zone(value: object) -> str:
-    text = _text(value)
+    text = text_of(value)
     try:
         return ZoneInfo(text).key
     except (ValueError, OSError, KeyError) as error:  # ZoneInfoNotFoundError is a KeyError
@@ -312,105 +307,9 @@ def _parse_words(text: str) -> object:
         return text
 
 
-def is_loopback(host: str) -> bool:
-    """Whether traffic to this host never leaves the machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback if address.version == 4 else address == ipaddress.IPv6Address("::1")
-
-
-def _is_host(host: str, *, ipv6: bool) -> bool:
-    if not ipv6 and not re.fullmatch(r"[0-9.]+", host):
-        return _HOST.fullmatch(host) is not None
-    try:
-        return ipaddress.ip_address(host).version == (6 if ipv6 else 4)
-    except ValueError:
-        return False
-
-
-def _split_url(value: object) -> SplitResult:
-    text = _text(value)
-    if not text.isascii() or re.search(r'[\s\\"<>^`{|}]', text):
-        raise RefusedError
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise RefusedError from None
-    if parts.scheme not in {"http", "https"} or port == 0 or not _is_host(host, ipv6="[" in parts.netloc):
-        raise RefusedError
-    return parts
-
-
-def _endpoint(value: object) -> str:
-    parts = _split_url(value)
-    if "@" in parts.netloc:
-        raise RefusedError("an address without credentials in it; they belong in [auth]")
-    if "?" in _text(value) or "#" in _text(value):
-        raise RefusedError("an address without a query or a fragment")
-    return parts.geturl().rstrip("/")
-
-
-def _heartbeat(value: object) -> Secret:
-    return Secret(_split_url(value).geturl())
-
-
-def _database_url(value: object) -> str:
-    text = _text(value)
-    scheme = text.partition("://")[0] if "://" in text else ""
-    if scheme in {"sqlite", "sqlite+pysqlite"}:
-        return _sqlite_url(text.replace("sqlite+pysqlite:", "sqlite:", 1))
-    if scheme in {"postgresql+psycopg", "postgresql", "postgres"}:
-        return _postgresql_url(POSTGRESQL + text.removeprefix(f"{scheme}://"))
-    raise RefusedError
-
-
-def _sqlite_url(url: str) -> str:
-    file = unquote(url.removeprefix(SQLITE))
-    if url in {"sqlite://", SQLITE} or ":memory:" in file or "mode=memory" in file:
-        raise RefusedError("a database file, as an in-memory SQLite database is lost when the command ends")
-    if not url.startswith(SQLITE) or file.startswith("file:") or "?" in url or not file.isprintable():
-        raise RefusedError(
-            'sqlite:/// and the path of a file, such as "sqlite:///maia_sync.db", with no parameters'
-        )
-    return url
-
-
-def _postgresql_url(url: str) -> str:
-    # SQLAlchemy ends the password at the first @ and the host at the first /, ? or :, so any of
-    # these inside a password would move a part of it into the host, and from there into messages.
-    rest = url.removeprefix(POSTGRESQL)
-    authority = re.split(r"[/?]", rest, maxsplit=1)[0]
-    host = authority.rpartition("@")[2]
-    port = re.fullmatch(r"(?:\[[0-9A-Fa-f:.]+\]|[^\[\]:@]*)(?::([0-9]{1,5}))?", host)
-    if rest.count("@") != authority.count("@") or authority.count("@") > 1 or port is None:
-        raise RefusedError(
-            "postgresql+psycopg://user@host:port/database; if the password is in it, "
-            "with @ : / ? and % in the password written as %40 %3A %2F %3F %25"
-        )
-    if int(port[1] or 1) not in range(1, 65_536):
-        raise RefusedError("a port from 1 to 65535")
-    if any(key.lower() == "password" for key, _ in parse_qsl(url.partition("?")[2], keep_blank_values=True)):
-        raise RefusedError("no password among the parameters: put it into database.password_file")
-    return url
-
-
-def _bind(value: object) -> str:
-    text = _text(value)
-    match = _BIND.fullmatch(text)
-    if match is None or int(match["port"]) > 65_535:
-        raise RefusedError
-    if not _is_host(match["ipv6"] or match["host"], ipv6=match["ipv6"] is not None):
-        raise RefusedError
-    return text
-
-
 _PATH = Kind("the path of a file", _path)
-_ENDPOINT = Kind("an https:// address", _endpoint, hidden=True)
+_ENDPOINT = Kind("an https:// address", endpoint, hidden=True)
+_SECRET_ADDRESS = Kind("an http:// or https:// address", secret_address, hidden=True)
 _COMMAND = Kind(
     'a command as a list of words, such as ["cat", "/run/token"]', _words, _parse_words, hidden=True
 )
@@ -435,15 +334,17 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "token": Kind("a token, in printable ASCII without spaces", _bearer, hidden=True),
         "token_file": _PATH,
         "token_command": _COMMAND,
-        "client_id": Kind("the id of an API client", _text, hidden=True),
-        "client_secret": Kind("the secret of an API client", lambda value: Secret(_text(value)), hidden=True),
+        "client_id": Kind("the id of an API client", text_of, hidden=True),
+        "client_secret": Kind(
+            "the secret of an API client", lambda value: Secret(text_of(value)), hidden=True
+        ),
         "client_secret_file": _PATH,
         "token_url": _ENDPOINT,
-        "audience": Kind("the audience of the token, as text", _text),
+        "audience": Kind("the audience of the token, as text", text_of),
     },
     "database": {
         "url": Kind(
-            "sqlite:///<file> or postgresql+psycopg://<user>@<host>/<database>", _database_url, hidden=True
+            "sqlite:///<file> or postgresql+psycopg://<user>@<host>/<database>", database_url, hidden=True
         ),
         "password_file": _PATH,
         "synchronous": _choice("normal", "full"),
@@ -460,8 +361,8 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "discovery_command": _COMMAND,
         "discovery": _rhythm(),
         "discovery_timeout": _duration(),
-        "worker": Kind("a name, as text", _text),
-        "heartbeat_url": Kind("an http:// or https:// address", _heartbeat, hidden=True),
+        "worker": Kind("a name, as text", text_of),
+        "heartbeat_url": _SECRET_ADDRESS,
         "lease": _duration("5s"),
     },
     "facets": {
@@ -470,7 +371,18 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         **{name: _spellings() for name in WORD_LISTS},
         "time_zone": Kind('a time zone, such as "UTC" or "Europe/Berlin"', _time_zone),
     },
-    "archive": {},
+    "archive": {
+        "url": Kind(
+            'the path of a folder, or a URL that begins with "s3://", "gs://", "az://" or "file:///"',
+            archive_url,
+            hidden=True,
+        ),
+        "key_file": _PATH,
+        "verifier_key_file": _PATH,
+        "schedule": _rhythm(),
+        "anchor_command": _COMMAND,
+        "anchor_url": _SECRET_ADDRESS,
+    },
     "report": {
         "schedule": _rhythm(),
         "file": Kind(
@@ -481,7 +393,7 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "since": _duration(),
     },
     "web": {
-        "bind": Kind('an address and a port, such as "127.0.0.1:8321" or "[::1]:8321"', _bind),
+        "bind": Kind('an address and a port, such as "127.0.0.1:8321" or "[::1]:8321"', bind),
         "token_file": _PATH,
     },
     "log": {

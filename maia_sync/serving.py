@@ -33,6 +33,8 @@ from maia_sync.service.logs import RunLog, set_up_logging
 from maia_sync.service.metrics import Metrics
 from maia_sync.service.notify import notifier_from
 from maia_sync.service.ping import Pinger
+from maia_sync.service.posting import poster_of
+from maia_sync.service.scheduled_archive import ScheduledArchive
 from maia_sync.service.scheduled_report import ScheduledReport
 from maia_sync.settings import Cron, read_secret_file
 from maia_sync.store.asking import ReadingDatabase
@@ -161,13 +163,21 @@ class Service:
         self._reloaded: Settings | None = None
         self._reloading: asyncio.Task[None] | None = None
         self._told_to_end_at: float | None = None
+        self._archives: list[ScheduledArchive] = []
+        """Of this life, and of earlier ones what is still at work."""
 
     def run(self) -> int:
         """Serve until SIGINT or SIGTERM; return the exit code.
 
         Raises OperatorMustAct if it cannot begin: configuration, database, address.
         """
-        return asyncio.run(self._live_on())
+        code = asyncio.run(self._live_on())
+        if any(each.is_at_work for each in self._archives):
+            # It hangs. Its thread must not wake up in an interpreter that is being taken down.
+            for stream in (self._stream, sys.stdout, sys.stderr):
+                stream.flush()
+            os._exit(code)
+        return code
 
     async def _live_on(self) -> int:
         """Live one life after the other; one that cannot begin is followed by one like that before."""
@@ -210,6 +220,7 @@ class Service:
                 random=Random(),  # noqa: S311 - phases of jobs
                 stop=stop,
                 report=settings.report.schedule,
+                archive=settings.archive.schedule,
             )
             health.mark_started()
             self._tell_begun(log, app, url, begun=begun)
@@ -241,7 +252,21 @@ class Service:
             unless_stopped=partial(unless_stopped, stop=stop),
             clock=self._clock,
             report=ScheduledReport(settings, clock=self._clock) if settings.report.file else None,
+            archive=self._open_archive(settings, app),
         )
+
+    def _open_archive(self, settings: Settings, app: App) -> ScheduledArchive | None:
+        if settings.archive.schedule is None:
+            return None
+        archive = ScheduledArchive(
+            settings,
+            clock=self._clock,
+            worker=app.worker,
+            post=poster_of(settings),
+            note_anchor=self._metrics.note_anchor,
+        )
+        self._archives = [*(each for each in self._archives if each.is_at_work), archive]
+        return archive
 
     def _read_gauges(self) -> Gauges:
         app = self._app

@@ -245,7 +245,27 @@ class ScheduleSettings(_Section, frozen=True, kw_only=True):
 
 
 class ArchiveSettings(_Section, frozen=True, kw_only=True):
-    """Where the audit archive is written; no keys yet."""
+    """Where the audit archive is written, when, by which key, and who else gets its checkpoints."""
+
+    url: str | None = None
+    """A folder's path, or a URL: file://, s3://, gs:// or az://."""
+    key_file: Path | None = None
+    """The private key, as `archive keygen` writes it."""
+    verifier_key_file: Path | None = None
+    """Its public half; beside `key_file` unless it is given."""
+    schedule: Rhythm | None = None
+    anchor_command: tuple[str, ...] | None = None
+    anchor_url: Secret | None = None
+    """Whoever knows such an address may be able to write there, hence a secret."""
+
+    def __post_init__(self) -> None:
+        if self.verifier_key_file is None and self.key_file is not None:
+            beside = self.key_file.with_name(f"{self.key_file.name}.pub")
+            msgspec.structs.force_setattr(self, "verifier_key_file", beside)
+
+    def _shown(self) -> dict[str, object]:
+        command = self.anchor_command
+        return {"anchor_command": (command[0], HIDDEN)} if command else {}
 
 
 class ReportSettings(_Section, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ import psycopg
 import pytest
 from logs import BEARER
 from oracle import Copy
+from s3_server import environ_of, make_bucket, s3_server
 
 from maia_sync.app import App, open_app
 from maia_sync.clock import SystemClock
@@ -168,6 +169,23 @@ def database_url(request: pytest.FixtureRequest) -> str:
         return str(request.getfixturevalue("sqlite_url"))
     get = request.getfixturevalue("emptied_postgresql_database")
     return str(get())
+
+
+@pytest.fixture(scope="session")
+def s3_address() -> Iterator[str]:
+    """Return the address of an S3 on loopback."""
+    with s3_server() as address:
+        yield address
+
+
+@pytest.fixture
+def s3_url(s3_address: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return the URL of an empty place in an S3 that the environment leads to."""
+    for name, value in environ_of(s3_address).items():
+        monkeypatch.setenv(name, value)
+    bucket = f"bucket-{secrets.token_hex(6)}"
+    make_bucket(s3_address, bucket)
+    return f"s3://{bucket}/to/archive"
 
 
 @pytest.fixture

@@ -2,7 +2,8 @@
 
 Run as a program it imports maia_sync once, then forks a child for each order that comes as a line of JSON on
 stdin. The child makes its runs and tells on stdout, one line each: `pid`, `page` (after a commit), `report`,
-`error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes.
+`error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes. One
+that is to archive instead tells `archiving`, then `archived`.
 """
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ class Forge:
         """Start a child that makes these runs (keywords of App.sync), one by one, in one process.
 
         `die_after_pages` kills it from within right after so many commits, `die_before` = [text, n] before
-        the n-th statement that begins with the text, `die_at` before its n-th statement or commit.
+        the n-th statement that begins with the text, `die_at` before its n-th statement or commit. With
+        `archive` it makes no run, but an archive.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"environ": environ, "runs": runs or ({},), **order}) + "\n")
@@ -136,11 +138,21 @@ def _forge() -> None:
 
     for line in sys.stdin:
         order = json.loads(line)
+        if order.get("archive"):
+            _prepare_archiving()
         pid = os.fork()
         if pid == 0:
             _live(order)
         _, status = os.waitpid(pid, 0)
         _tell(exit=status)
+
+
+def _prepare_archiving() -> None:
+    """Import what only a child that archives needs."""
+    from maia_sync.archive import create, ed25519, segment  # noqa: F401
+
+    segment.require_pyarrow()
+    ed25519.require_cryptography()
 
 
 def _live(order: dict[str, Any]) -> None:
@@ -171,6 +183,10 @@ def _run(order: dict[str, Any]) -> int:
 
     with open_app(load_settings(environ=order["environ"])) as app:
         _arm(app.database.engine, order)
+        if order.get("archive"):
+            _tell(archiving=True)
+            _tell(archived=app.create_archive().new)
+            return 0
         for run in order["runs"]:
             report = app.sync(**run, observers=[observe])
             _tell(

@@ -37,6 +37,7 @@ TICKS = "integration/test_ticks.py"
 SUMMARIES = "integration/test_summaries.py"
 REBUILD = "integration/test_facets_rebuild.py"
 KILLS = "acceptance/test_kill_backfill.py"
+JOURNAL = "integration/test_archive_journal.py"
 
 
 @dataclass(frozen=True)
@@ -127,8 +128,8 @@ MUTANTS = (
         "P2",
         "writes a page under a lease that it has lost",
         "store/leases.py",
-        "if tx.connection.execute(_RENEW, values).rowcount != 1:",
-        "if tx.connection.execute(_RENEW, values).rowcount > 1:",
+        "    if archived is None:\n        raise lost()\n",
+        "    archived = bool(archived)\n",
         f"{ISOLATED}::test_p2_a_worker_that_lost_its_lease_while_a_page_was_fetched_writes_nothing",
     ),
     Mutant(
@@ -151,8 +152,8 @@ MUTANTS = (
         "P3",
         "drops the revision",
         "store/events.py",
-        "    for name in names:\n        tx.connection.execute(history, name)\n",
-        "",
+        "[int(tx.connection.execute(history, name).scalar_one()) + 1 for name in names]",
+        "[1 for name in names]",
         f"{CHANGES}::test_p3_a_changed_payload_is_a_revision_of_the_same_row",
         "sqlite and 33-False",
     ),
@@ -171,7 +172,7 @@ MUTANTS = (
         "    vanished = doubted = 0\n",
         "    vanished = doubted = 0\n"
         "    if moved.reconcile:\n"
-        "        event_store.mark_vanished(tx, lease.task_id, moved.reconcile.seen)\n",
+        "        event_store.mark_vanished(tx, log, moved.reconcile.seen, journal)\n",
         f"{CHANGES}::test_p3_nothing_is_marked_by_a_reconcile_that_did_not_reach_the_end",
     ),
     Mutant(
@@ -254,13 +255,14 @@ MUTANTS = (
         "P5",
         "moves the checkpoint without the events",
         "sync/page.py",
-        "    renew_lease(tx, lease, terms.lease_seconds)\n    page, following = pages\n",
-        "    renew_lease(tx, lease, terms.lease_seconds)\n    page, following = pages\n"
+        "    page, following = pages\n    log = ",
+        "    page, following = pages\n"
         "    if page.next_token:\n"
         "        early = Cursor(page_token=page.next_token, compare_seq=position.cursor.compare_seq)\n"
         "        advance_checkpoint(tx, lease, msgspec.structs.replace(position.checkpoint, cursor=early))\n"
         '        tx.connection.exec_driver_sql("COMMIT")\n'
-        '        tx.connection.exec_driver_sql("BEGIN IMMEDIATE")\n',
+        '        tx.connection.exec_driver_sql("BEGIN IMMEDIATE")\n'
+        "    log = ",
         f"{KILLS}::test_p5_twenty_kills_of_a_backfill_lose_nothing_double_nothing_and_cost_two_pages_a_task_at_most",
     ),
     Mutant(
@@ -462,8 +464,8 @@ MUTANTS = (
         "P2",
         "lets a worker write whose lease is another's",
         "store/leases.py",
-        "_RENEW = update(task).where(_OURS)",
-        '_RENEW = update(task).where(task.c.task_id == bindparam("of_task"))',
+        "_PROLONG = update(task).where(_OURS)",
+        '_PROLONG = update(task).where(task.c.task_id == bindparam("of_task"))',
         f"{LEASES}::test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_nothing",
     ),
     Mutant(
@@ -497,6 +499,38 @@ MUTANTS = (
         "return over or self.report.pages + 1 >= turn.pages",
         "return over",
         f"{TICKS}::test_a_long_backfill_gives_way_so_that_hot_tasks_stay_fresh",
+    ),
+    Mutant(
+        "archive",
+        "takes a vanished event that comes back changed for a change alone",
+        "store/archive_journal.py",
+        "(*plan.returned, *(change.row for change in plan.changed if change.row.vanished))",
+        "plan.returned",
+        f"{JOURNAL}::test_a_vanished_event_that_comes_back_with_another_payload_is_revised_and_returned",
+    ),
+    Mutant(
+        "archive",
+        "tells the order of today for what was noted before a turn",
+        "store/archive_reading.py",
+        "yield _Wanted(Version(group_id, timestamp, ordinal, 0), note, turned)",
+        "yield _Wanted(Version(group_id, timestamp, ordinal, 0), note, False)",
+        f"{JOURNAL}::test_a_log_that_proves_to_be_newest_first_is_turned_behind_what_was_told_of_it",
+    ),
+    Mutant(
+        "archive",
+        "marks a row as archived that has changed since it was read",
+        "store/archive_log.py",
+        " if kind.state_of(row) == read[row.id]]",
+        "]",
+        f"{JOURNAL}::test_a_message_whose_outcome_comes_between_reading_and_marking_is_archived_again",
+    ),
+    Mutant(
+        "archive",
+        "tells a mark twice that was set since the task was enrolled",
+        "store/archive_reading.py",
+        "[record for record in records if _name_of(record) not in marked]",
+        "records",
+        f"{JOURNAL}::test_marks_that_were_set_and_taken_away_before_anything_was_archived_are_told",
     ),
 )
 

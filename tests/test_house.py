@@ -27,6 +27,7 @@ FLOORS = (
     "facet_settings",
     "settings",
     "json_path",
+    "config_addresses",
     "config_keys",
     "config",
     "maia",

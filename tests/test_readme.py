@@ -21,6 +21,7 @@ import yaml
 
 from maia_sync import errors
 from maia_sync.app import open_app
+from maia_sync.archive import anchor
 from maia_sync.cli.failure import EXIT_READER_GONE
 from maia_sync.cli.main import cli
 from maia_sync.clock import ManualClock
@@ -142,7 +143,7 @@ def usages_of_readme() -> dict[str, str]:
     """Return each verb of the README's table and how it is used there."""
     found = {}
     for cells in cells_below("## Commands"):
-        if match := re.fullmatch(r"`((?:db |facets )?[a-z]+)( .*)?`", cells[0]):
+        if match := re.fullmatch(r"`((?:db |facets |archive )?[a-z-]+)( .*)?`", cells[0]):
             found[match[1]] = match[2] or ""
     return found
 
@@ -344,7 +345,11 @@ def test_every_link_of_the_readme_leads_somewhere() -> None:
 def test_every_variable_that_the_readme_names_is_one() -> None:
     known = {variable_name((section, name)) for section, names in KEYS.items() for name in names}
     named = set(re.findall(r"MAIA_SYNC_[A-Z_]+[A-Z]", README))
-    assert named - known <= {"MAIA_SYNC_CONFIG", "MAIA_SYNC_TEST_DATABASE_URL"}
+    assert named - known <= {
+        "MAIA_SYNC_CONFIG",
+        "MAIA_SYNC_TEST_DATABASE_URL",
+        *(anchor.SIZE, anchor.ORIGIN),
+    }
 
 
 def test_every_key_that_the_readme_names_is_one() -> None:
@@ -442,6 +447,8 @@ def test_the_metrics_of_the_readme_are_the_programs() -> None:
         leases_of_others=0,
         quarantined=0,
         database_bytes=0,
+        archive_waiting=0,
+        archived_at=ManualClock().now(),
     )
     body, _ = asyncio.run(Metrics(read=lambda: gauges, clock=ManualClock()).render())
     names = set(re.findall(r"^# TYPE maia_sync_(\w+)", body.decode(), flags=re.MULTILINE))

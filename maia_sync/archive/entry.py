@@ -82,7 +82,7 @@ _decoder = msgspec.json.Decoder(Entry)
 
 def text_of_moment(moment: datetime) -> str:
     """Return a moment as entries tell it."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def is_told_in_entry(record: Record) -> bool:

@@ -5,11 +5,16 @@ Paths are relative, with "/" between their parts. A file is there whole or not a
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
+
+
+_LONGEST_SHOWN: Final = 100
 
 
 class FileThere(NamedTuple):
@@ -34,7 +39,7 @@ class Place(Protocol):
     def write_new(self, path: str, content: bytes) -> None:
         """Write a file that is not there yet. Raises ArchiveBusy if it is.
 
-        It need not be durable before `settle`.
+        It need not be there, nor durable, before `settle`, which may be what raises; `read` finds it.
         """
         ...
 
@@ -62,3 +67,14 @@ class Place(Protocol):
         writer is at work.
         """
         ...
+
+
+def checked_path(path: str, name: str) -> str:
+    """Return a path if it stays within the place of this name.
+
+    An archive that was altered can name any path. Raises ArchiveDiffers.
+    """
+    parts = path.split("/")
+    if not path or {"", ".", ".."}.intersection(parts) or "\0" in path or not path.isprintable():
+        raise ArchiveDiffers(f"{name}: the archive names a path that cannot be: {path[:_LONGEST_SHOWN]!a}")
+    return path

@@ -59,11 +59,11 @@ def check_config(path: Path | None) -> tuple[Settings | None, list[Finding]]:
         settings = load_settings(path)
     except ConfigError as error:
         mend = "correct the file or the variable that is named"
-        return None, [_problem("config", sentence, mend, error.exit_code) for sentence in sentences_of(error)]
+        return None, [problem("config", sentence, mend, error.exit_code) for sentence in sentences_of(error)]
     if not file.exists():
         found = f"there is no {file}: the defaults and the environment are used"
-        return settings, [_warning("config", found, "`maia-sync init` writes one")]
-    return settings, [_ok("config", f"{file} is right; API {settings.api.base_url}")]
+        return settings, [warning("config", found, "`maia-sync init` writes one")]
+    return settings, [ok("config", f"{file} is right; API {settings.api.base_url}")]
 
 
 def check_all(app: App) -> Iterator[Finding]:
@@ -83,12 +83,12 @@ def check_credentials(app: App) -> Finding:
     try:
         read_credential(settings)
     except MaiaSyncError as error:
-        return _failed("credentials", error, _SEE_AUTH, exit_code_of(error))
+        return failed("credentials", error, _SEE_AUTH, exit_code_of(error))
     kind = settings.require_credential()
     if kind == "client_credentials":
         secret = "client_secret_file" if settings.client_secret is None else "client_secret"
-        return _ok("credentials", f"auth.client_id and auth.{secret} are set and can be read")
-    return _ok("credentials", f"auth.{kind} is set and can be read")
+        return ok("credentials", f"auth.client_id and auth.{secret} are set and can be read")
+    return ok("credentials", f"auth.{kind} is set and can be read")
 
 
 def check_database(app: App) -> Iterator[Finding]:
@@ -98,9 +98,9 @@ def check_database(app: App) -> Iterator[Finding]:
         database.require_migrated()
         _try_to_write(app)
     except MaiaSyncError as error:
-        yield _failed("database", error, "see [database] in the configuration", EXIT_DATABASE)
+        yield failed("database", error, "see [database] in the configuration", EXIT_DATABASE)
     else:
-        yield _ok("database", f"{database.place} is up to date and can be written")
+        yield ok("database", f"{database.place} is up to date and can be written")
         yield from _check_facets(app)
         if not database.is_postgresql:
             yield from _check_journal(app)
@@ -109,13 +109,13 @@ def check_database(app: App) -> Iterator[Finding]:
 
 def _check_facets(app: App) -> Iterator[Finding]:
     if app.has_stale_facets():
-        yield _warning(
+        yield warning(
             "facets",
             "stored events have their facets by another configuration or version, or none yet",
             "run `maia-sync facets rebuild`",
         )
     else:
-        yield _ok("facets", "stored events have the facets that [facets] asks for")
+        yield ok("facets", "stored events have the facets that [facets] asks for")
 
 
 def _try_to_write(app: App) -> None:
@@ -128,9 +128,9 @@ def _check_journal(app: App) -> Iterator[Finding]:
     with app.database.transaction(write=False) as tx:
         mode = tx.connection.exec_driver_sql("PRAGMA journal_mode").scalar()
     if mode == "wal":
-        yield _ok("journal", "SQLite keeps a write-ahead log: readers and the sync do not block each other")
+        yield ok("journal", "SQLite keeps a write-ahead log: readers and the sync do not block each other")
     else:
-        yield _warning(
+        yield warning(
             "journal",
             f"SQLite's journal mode is {mode}, not wal",
             "keep the file on a local disk: network file systems cannot do it",
@@ -145,15 +145,15 @@ def _check_space(path: Path | None) -> Iterator[Finding]:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         mend = "make the folder, or name another in database.url"
-        yield _problem("disk", f"{folder}: {error.strerror}", mend, EXIT_DATABASE)
+        yield problem("disk", f"{folder}: {error.strerror}", mend, EXIT_DATABASE)
         return
     found = f"{free / 1e9:,.1f} GB free in {folder}"
     if free < _HARDLY_ANY_SPACE:
-        yield _problem("disk", found, "free some space before the next sync", EXIT_DATABASE)
+        yield problem("disk", found, "free some space before the next sync", EXIT_DATABASE)
     elif free < _LITTLE_SPACE:
-        yield _warning("disk", found, "free some space soon")
+        yield warning("disk", found, "free some space soon")
     else:
-        yield _ok("disk", found)
+        yield ok("disk", found)
 
 
 def check_api(app: App) -> Iterator[Finding]:
@@ -168,7 +168,7 @@ def check_api(app: App) -> Iterator[Finding]:
         mend = f"see [api] in the configuration; the address is {app.settings.api.base_url}"
         if isinstance(error, SignInFailed | CredentialsRefused):
             mend = f"{_SEE_AUTH}; access tokens come from {app.settings.auth.token_url}"
-        yield _failed("API", error, mend, EXIT_UPSTREAM if code in (EXIT_OK, 1) else code)
+        yield failed("API", error, mend, EXIT_UPSTREAM if code in (EXIT_OK, 1) else code)
         return
     yield judge_status(probe.status, app.settings.api.base_url)
     if probe.server_time is not None:
@@ -179,13 +179,13 @@ def judge_status(status: int, address: str) -> Finding:
     """Tell what an answer of the API says about it and about the token."""
     if status == 401:
         mend = "get a new token, and see [auth] in the configuration"
-        return _problem("API", f"{address} refuses the token (401)", mend, EXIT_CREDENTIALS)
+        return problem("API", f"{address} refuses the token (401)", mend, EXIT_CREDENTIALS)
     if status in (200, 403, 404):
-        return _ok("API", f"{address} answers ({status}) and takes the token")
+        return ok("API", f"{address} answers ({status}) and takes the token")
     if status in (429, 503):
-        return _warning("API", f"{address} answers, but is busy ({status})", "try again later")
+        return warning("API", f"{address} answers, but is busy ({status})", "try again later")
     mend = "is api.base_url the API's address? If so, try again later"
-    return _problem("API", f"{address} answers with {status}", mend, EXIT_UPSTREAM)
+    return problem("API", f"{address} answers with {status}", mend, EXIT_UPSTREAM)
 
 
 def judge_clock(ahead: timedelta) -> Finding:
@@ -193,21 +193,25 @@ def judge_clock(ahead: timedelta) -> Finding:
     seconds = ahead.total_seconds()
     apart = f"{show_duration(abs(seconds))} {'ahead of' if seconds > 0 else 'behind'} the API's"
     if abs(seconds) > _CLOCK_SKEW_SECONDS:
-        return _warning("clock", f"this machine's clock is {apart}", "switch on time synchronisation (NTP)")
-    return _ok("clock", f"this machine's clock is {apart}")
+        return warning("clock", f"this machine's clock is {apart}", "switch on time synchronisation (NTP)")
+    return ok("clock", f"this machine's clock is {apart}")
 
 
-def _ok(check: str, found: str) -> Finding:
+def ok(check: str, found: str) -> Finding:
+    """Find nothing to mend."""
     return Finding(check=check, level="ok", found=found)
 
 
-def _warning(check: str, found: str, mend: str) -> Finding:
+def warning(check: str, found: str, mend: str) -> Finding:
+    """Find what should be mended."""
     return Finding(check=check, level="warning", found=found, mend=mend)
 
 
-def _problem(check: str, found: str, mend: str, exit_code: int) -> Finding:
+def problem(check: str, found: str, mend: str, exit_code: int) -> Finding:
+    """Find what must be mended."""
     return Finding(check=check, level="problem", found=found, mend=mend, exit_code=exit_code)
 
 
-def _failed(check: str, error: MaiaSyncError, mend: str, exit_code: int) -> Finding:
-    return _problem(check, one_line(str(error)), mend, exit_code)
+def failed(check: str, error: MaiaSyncError, mend: str, exit_code: int) -> Finding:
+    """Find what must be mended, by an error's own sentence."""
+    return problem(check, one_line(str(error)), mend, exit_code)

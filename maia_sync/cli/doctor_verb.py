@@ -1,4 +1,4 @@
-"""What is wrong, and how is it mended? doctor: prints the findings of checkup.py."""
+"""What is wrong, and how is it mended? doctor: prints what checkup.py and archive_checkup.py find."""
 
 from typing import TYPE_CHECKING
 
@@ -22,7 +22,7 @@ def register(cli: typer.Typer) -> None:
 def doctor(context: typer.Context, as_json: AsJson = False) -> int:
     """Say what is wrong with the set-up, and how to mend it.
 
-    Looks at the configuration, the credentials, the database, the API and the clock.
+    Looks at the configuration, the credentials, the database, the API, the clock and the archive.
     """
     from maia_sync.cli.checkup import worst_exit_code
 
@@ -38,6 +38,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> int:
 
 
 def _findings(invocation: Invocation) -> "list[Finding]":
+    from maia_sync.cli.archive_checkup import check_archive
     from maia_sync.cli.checkup import check_all, check_config
 
     settings, findings = check_config(invocation.config)
@@ -46,4 +47,4 @@ def _findings(invocation: Invocation) -> "list[Finding]":
     from maia_sync.app import open_app
 
     with open_app(settings) as app:
-        return [*findings, *check_all(app)]
+        return [*findings, *check_all(app), *check_archive(app)]

@@ -1,4 +1,7 @@
-"""How does a verb that only reads end when it is told to? At once, with the signal's exit code."""
+"""How does a verb end when it is told to? With the signal's exit code.
+
+One that only reads ends at once, one that writes where it can be gone on with.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.errors import MaiaSyncError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 
 @contextmanager
@@ -44,3 +47,32 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def noticed() -> Iterator[Callable[[], int | None]]:
+    """Yield what tells the number of the first SIGINT or SIGTERM that has come, or None.
+
+    A second one finds the usual handlers again, and ends the process at once.
+    """
+    came: list[int] = []
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if is_main and signal.getsignal(number) != signal.SIG_IGN
+    ]
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def take(number: int, _: object) -> None:
+        came.append(number)
+        restore()
+
+    previous = {number: signal.signal(number, take) for number in numbers}
+    try:
+        yield lambda: came[0] if came else None
+    finally:
+        restore()

@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from maia_sync.cli import (
+    archive_checks,
+    archive_verbs,
     demo_verb,
     doctor_verb,
     events_verb,
@@ -79,6 +81,8 @@ _VERBS = (
     report_verb,
     serve_verb,
     facets_verbs,
+    archive_verbs,
+    archive_checks,
     send_verb,
     doctor_verb,
     sandbox_verb,

@@ -41,7 +41,8 @@ def _bound(settings: "Settings", bind: str) -> "Settings":
     """Return the settings with another address. Raises UsageError and ConfigError, as for web.bind."""
     import msgspec
 
-    from maia_sync.config_keys import KEYS, RefusedError, is_loopback
+    from maia_sync.config_addresses import RefusedError, is_loopback
+    from maia_sync.config_keys import KEYS
 
     kind = KEYS["web"]["bind"]
     try:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Task, TaskStatus
     from maia_sync.settings import ScheduleSettings
+    from maia_sync.store.archive_standing import ArchiveStanding
     from maia_sync.store.standing import Backlog, Leases, ListedTask, Staleness, Standing
 
 _MOST_ERRORS = 10
@@ -29,11 +30,19 @@ _RUN_NUMBERS = ("tasks", "failed", "requests", "new", "changed")
 
 
 def print_standing(
-    standing: Standing, runs: list[dict[str, Any]], *, bound: float, schedule: ScheduleSettings
+    standing: Standing,
+    runs: list[dict[str, Any]],
+    *,
+    bound: float,
+    schedule: ScheduleSettings,
+    archive: ArchiveStanding | None = None,
 ) -> None:
     """Print it all; `bound` is the lag in seconds beyond which a task is stale."""
     for line in overview_lines(standing, bound, schedule):
         _say_cut(line)
+    if archive is not None:
+        for line in archive_lines(archive, standing.now):
+            _say_cut(line)
     _print_leases(standing.leases, standing.now)
     _print_troubles(standing, schedule)
     _print_tasks(standing)
@@ -58,6 +67,30 @@ def overview_lines(standing: Standing, bound: float, schedule: ScheduleSettings)
         yield f"Freshest     {_age(standing.freshest[0], now)}"
     if standing.stalest:
         yield f"Stalest      {_age(standing.stalest[0], now)}"
+
+
+def archive_lines(archive: ArchiveStanding, now: datetime) -> Iterator[str]:
+    """Yield the lines that tell how the archive stands."""
+    waiting = archive.waiting
+    if archive.checkpoint_at is None:
+        yield "Archive      begun, without a checkpoint yet"
+    else:
+        made = show_ago(archive.checkpoint_at, now)
+        yield f"Archive      {archive.entries:,} entries, checkpoint made {made}"
+    parts = [
+        counted(number, thing)
+        for number, thing in (
+            (waiting.changes, "change"),
+            (waiting.whole_tasks + waiting.tasks_unknown, "whole task"),
+            (waiting.quarantined, "quarantined element"),
+            (waiting.sent, "message"),
+            (waiting.runs, "run"),
+        )
+        if number
+    ]
+    yield f"To archive   {', '.join(parts) or 'nothing'}"
+    if archive.anchor_error is not None:
+        yield f"Anchoring    failed: {one_line(archive.anchor_error)}"
 
 
 def _due(backlog: Backlog, now: datetime) -> str:

@@ -156,14 +156,19 @@ def make_request(
     params: Mapping[str, str | int] | None = None,
     form: Mapping[str, str] | None = None,
     json: bytes | None = None,
+    text: bytes | None = None,
 ) -> httpx.Request:
-    """Make a request that carries a form or JSON, if anything.
+    """Make a request that carries a form, JSON or plain text, if anything.
 
     Raises RequestRefused for an address that cannot be asked for, such as one that is too long.
     """
-    headers = {"Content-Type": "application/json"} if json is not None else None
+    content, headers = json, None
+    if json is not None:
+        headers = {"Content-Type": "application/json"}
+    elif text is not None:
+        content, headers = text, {"Content-Type": "text/plain; charset=utf-8"}
     try:
-        return http.build_request(method, url, params=params, data=form, content=json, headers=headers)
+        return http.build_request(method, url, params=params, data=form, content=content, headers=headers)
     except httpx.InvalidURL as error:
         raise RequestRefused("the address of the request is too long, or no address") from error
 

@@ -40,12 +40,13 @@ if TYPE_CHECKING:
 logging.getLogger("apscheduler").setLevel(logging.CRITICAL)
 
 JobName: TypeAlias = Literal[
-    "poll", "reconcile", "tasks_file", "discovery", "report", "housekeeping", "pulse"
+    "poll", "reconcile", "tasks_file", "discovery", "report", "archive", "housekeeping", "pulse"
 ]
 JobTrouble: TypeAlias = Literal["missed", "failed"]
 
 _LOOK_FOR_RECONCILES = 60.0
 _LOOK_FOR_REPORT = 60.0
+_LOOK_FOR_ARCHIVE = 60.0
 _WATCH_FILE = 5.0
 _HOUSEKEEPING = 600.0
 _PULSE = 5.0
@@ -80,6 +81,10 @@ class Work(Protocol):
         """Write the report if none has been written since then, or for as long as its schedule says."""
         ...
 
+    async def archive(self, due_at: datetime | None = None) -> None:
+        """Archive what is new unless that was done since then, or for as long as its schedule says."""
+        ...
+
     async def keep_house(self) -> None:
         """Tidy up."""
         ...
@@ -110,9 +115,11 @@ class Daemon:
         random: Random,
         stop: asyncio.Future[int],
         report: Rhythm | None = None,
+        archive: Rhythm | None = None,
     ) -> None:
         self._schedule = schedule
         self._report_rhythm = report
+        self._archive_rhythm = archive
         self._work = work
         self._overseer = overseer
         self._clock = clock
@@ -167,6 +174,8 @@ class Daemon:
         jobs["reconcile"] = (_LOOK_FOR_RECONCILES, self._reconcile)
         if self._report_rhythm is not None:
             jobs["report"] = (_LOOK_FOR_REPORT, self._report)
+        if self._archive_rhythm is not None:
+            jobs["archive"] = (_look_for(self._archive_rhythm, _LOOK_FOR_ARCHIVE), self._archive)
         jobs["housekeeping"] = (_HOUSEKEEPING, work.keep_house)
         jobs["pulse"] = (_PULSE, self._beat)
         return jobs
@@ -197,6 +206,12 @@ class Daemon:
         is_due, due_at = self._latest(self._report_rhythm)
         if is_due:
             await self._work.write_report(due_at)
+
+    async def _archive(self) -> None:
+        """Archive what is new if that is due, likewise."""
+        is_due, due_at = self._latest(self._archive_rhythm)
+        if is_due:
+            await self._work.archive(due_at)
 
     def _latest(self, rhythm: Rhythm | None) -> tuple[bool, datetime | None]:
         """Return whether anything can be due by now, and by cron since when."""
@@ -259,6 +274,11 @@ class Daemon:
         else:
             kind = type(event.exception).__name__
             self._overseer.job_trouble(name, "failed", f"an unforeseen {kind}: please report it")
+
+
+def _look_for(rhythm: Rhythm, seconds: float) -> float:
+    """Return how often to look whether something is due: more often where it is due more often."""
+    return min(rhythm, seconds) if isinstance(rhythm, float) else seconds
 
 
 def trigger_of(rhythm: Rhythm, now: datetime, *, phase: float = 1.0) -> IntervalTrigger | CronTrigger:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
+    from maia_sync.archive.creating import CreateReport
     from maia_sync.clock import Clock
     from maia_sync.model import RunKind, RunReport
     from maia_sync.service.discovery import Discovery, DiscoveryReport
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from maia_sync.service.metrics import Metrics
     from maia_sync.service.notify import Notifier
     from maia_sync.service.ping import Pinger
+    from maia_sync.service.scheduled_archive import ScheduledArchive
     from maia_sync.service.scheduled_report import ScheduledReport
 
 _PING_PAUSE = 60.0
@@ -54,7 +56,9 @@ class Duties:
         unless_stopped: Callable[[Awaitable[object]], Awaitable[object]],
         clock: Clock,
         report: ScheduledReport | None = None,
+        archive: ScheduledArchive | None = None,
     ) -> None:
+        self._archive = archive
         self._report = report
         self._turns = turns
         self._discovery = discovery
@@ -109,6 +113,32 @@ class Duties:
             bytes=written.size,
         )
 
+    async def archive(self, due_at: datetime | None = None) -> None:
+        """Archive what is new unless that was done since then, or for as long as its schedule says."""
+        if self._archive is not None:
+            await self._unless_stopped(self._bring_up_to_date(self._archive, due_at))
+
+    async def _bring_up_to_date(self, archive: ScheduledArchive, due_at: datetime | None) -> None:
+        report = await archive.archive_if_due(due_at)
+        if report is not None:
+            self._note_archived(report)
+
+    def _note_archived(self, report: CreateReport) -> None:
+        self._metrics.note_archived(report.new)
+        if report.checkpoints:
+            self._log.info(
+                "archived",
+                message=f"Archived {report.new:,} entries at {report.place}: {report.size_after:,} in all",
+                entries=report.new,
+                size=report.size_after,
+                segments=report.segments,
+                bytes=report.segment_bytes,
+                seconds=round(report.seconds, 3),
+            )
+        if report.anchor_error is not None:
+            message = f"The newest checkpoint of the archive was not handed over: {report.anchor_error}"
+            self._log.warning("anchor_failed", message=message, size=report.size_after)
+
     async def keep_house(self) -> None:
         """Close lost runs."""
         lost = await self._turns.keep_house()
@@ -126,7 +156,7 @@ class Duties:
         if trouble == "missed":
             self._log.warning("job_missed", message=reason, job=job)
         else:
-            self._log.error("tick_failed", message=reason, job=job)
+            self._log.error("archive_failed" if job == "archive" else "tick_failed", message=reason, job=job)
             self._notifier.status(f"{job} failed: {reason}")
 
     async def _note(self, kind: RunKind, report: RunReport | None) -> None:

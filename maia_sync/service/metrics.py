@@ -113,10 +113,15 @@ class Metrics:
             "discovery_failures_total", "Times that a source of tasks could not be read.", "source"
         )
         self._pings = self._counter("pings_total", "Pings of schedule.heartbeat_url.", "result")
+        self._archived = self._counter("archived_entries_total", "Entries that were added to the archive.")
+        self._anchors = self._counter(
+            "archive_anchors_total", "Checkpoints handed to whoever keeps them.", "result"
+        )
         self._reloads = self._counter("reloads_total", "Reloads of the configuration.", "result")
         for result in ("succeeded", "failed"):
             self._pings.labels(result)
             self._reloads.labels(result)
+            self._anchors.labels(result)
 
     def __call__(self, observation: Observation) -> None:
         """Count what one record says."""
@@ -149,6 +154,14 @@ class Metrics:
     def note_ping(self, *, succeeded: bool) -> None:
         """Note how a ping went."""
         self._pings.labels(_result(succeeded=succeeded)).inc()
+
+    def note_archived(self, entries: int) -> None:
+        """Note how many entries were added to the archive."""
+        self._archived.inc(entries)
+
+    def note_anchor(self, succeeded: bool) -> None:  # noqa: FBT001 - its only parameter
+        """Note how the handing over of a checkpoint went; from any thread."""
+        self._anchors.labels(_result(succeeded=succeeded)).inc()
 
     def note_reload(self, *, succeeded: bool) -> None:
         """Note how a reload of the configuration went."""
@@ -224,6 +237,14 @@ def _families(gauges: Gauges) -> Iterator[Metric]:
     leases = {"this_worker": gauges.leases_of_this_worker, "other_workers": gauges.leases_of_others}
     yield _family("leases", "Leases that are held.", leases, "holder")
     yield _family("quarantine_rows", "Elements in quarantine, counted up to a million.", gauges.quarantined)
+    if gauges.archive_waiting is not None:
+        yield _family("archive_waiting", "What waits to be archived.", gauges.archive_waiting)
+    if gauges.archived_at is not None:
+        yield _family(
+            "archive_last_checkpoint_timestamp_seconds",
+            "When the archive's newest checkpoint was made.",
+            gauges.archived_at.timestamp(),
+        )
     yield _family("database_size_bytes", "How large the database is.", gauges.database_bytes)
 
 

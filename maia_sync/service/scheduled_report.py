@@ -11,11 +11,10 @@ import asyncio
 import glob
 import re
 import threading
-from concurrent.futures import Future
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
 import msgspec
@@ -24,16 +23,13 @@ from maia_sync.errors import Bug, MaiaSyncError
 from maia_sync.report.formats import format_of, render
 from maia_sync.report.making import last_seconds, make_report
 from maia_sync.report.whole_file import whole_file
+from maia_sync.service.side_thread import in_daemon_thread
 from maia_sync.store.asking import ReadingDatabase
 from maia_sync.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from maia_sync.clock import Clock
     from maia_sync.settings import ReportSettings, Settings
-
-T = TypeVar("T")
 
 _KEY: Final = "report.file"
 _LONGEST_QUESTION: Final = 600.0
@@ -73,13 +69,15 @@ class ScheduledReport:
         """
         now = self._clock.now()
         path = self.path_for(due_at or now)
-        if not await _in_daemon_thread(lambda: self._is_due(path, due_at, now)):
+        if not await in_daemon_thread(lambda: self._is_due(path, due_at, now), name="report"):
             return None
         url = self._settings.database.resolve_url()
         database = ReadingDatabase(url=url, clock=self._clock, connections=1)
         given_up = threading.Event()
         try:
-            written = await _in_daemon_thread(lambda: self._write(database, path, now, given_up))
+            written = await in_daemon_thread(
+                lambda: self._write(database, path, now, given_up), name="report"
+            )
         except asyncio.CancelledError:
             given_up.set()
             threading.Thread(target=database.close, daemon=True).start()  # which ends the question in hand
@@ -166,30 +164,3 @@ def _make_folder(path: Path) -> None:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise MaiaSyncError(f"{_KEY}: cannot make the folder {path.parent}: {reason}") from error
-
-
-async def _in_daemon_thread(work: Callable[[], T]) -> T:
-    """Do the work in a thread that keeps no process from ending."""
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[T] = loop.create_future()
-    outcome: Future[T] = Future()
-
-    def tell() -> None:
-        if done.done():
-            return
-        error = outcome.exception()
-        if error is None:
-            done.set_result(outcome.result())
-        else:
-            done.set_exception(error)
-
-    def run() -> None:
-        try:
-            outcome.set_result(work())
-        except BaseException as error:  # noqa: BLE001 - raised again where it is awaited
-            outcome.set_exception(error)
-        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(tell)
-
-    threading.Thread(target=run, name="maia-sync-report", daemon=True).start()
-    return await done

@@ -87,6 +87,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seq: int | None = None
     timestamp_text: str | None = None
     occurred_at: datetime | None = None
+    """The instant in the key, to the microsecond below: None if `timestamp` is NO_TIMESTAMP, whatever
+    `task_event` can tell of it, so that a payload's record never changes.
+    """
     data: str | None = None
     """An event's data, or a sent message's request; to the letter."""
     extra: str | None = None

@@ -89,23 +89,27 @@ class ReadingDatabase(Database):
                     return
 
     @contextmanager
-    def transaction(self, *, write: bool = False, durable: bool = False) -> Iterator[Transaction]:
+    def transaction(
+        self, *, write: bool = False, durable: bool = False, snapshot: bool = False
+    ) -> Iterator[Transaction]:
         """Open a transaction, which can only read, and not for long.
 
         Raises MaiaSyncError once the database is closed, and DatabaseLost for what takes longer than a few
         seconds.
         """
-        with self._opened(write=write, durable=durable) as tx, self._bounded(tx):
+        with self._opened(write=write, durable=durable, snapshot=snapshot) as tx, self._bounded(tx):
             yield tx
 
     @contextmanager
-    def _opened(self, *, write: bool = False, durable: bool = False) -> Iterator[Transaction]:
+    def _opened(
+        self, *, write: bool = False, durable: bool = False, snapshot: bool = False
+    ) -> Iterator[Transaction]:
         with self._changed:
             if self._is_closed.is_set():
                 raise _closed()
             self._open += 1
         try:
-            with super().transaction(write=write, durable=durable) as tx:
+            with super().transaction(write=write, durable=durable, snapshot=snapshot) as tx:
                 yield tx
         finally:
             with self._changed:

@@ -113,11 +113,14 @@ class Database:
         return self.engine.dialect.loaded_dbapi
 
     @contextmanager
-    def transaction(self, *, write: bool = True, durable: bool = False) -> Iterator[Transaction]:
+    def transaction(
+        self, *, write: bool = True, durable: bool = False, snapshot: bool = False
+    ) -> Iterator[Transaction]:
         """Open a transaction; commit at the block's end, roll back if it raises.
 
         On SQLite a writing one begins IMMEDIATE, so that it waits for its turn before it reads. What a
-        `durable` one has committed survives a power cut, whatever `database.synchronous` says.
+        `durable` one has committed survives a power cut, whatever `database.synchronous` says. A `snapshot`
+        writes nothing, and all of its statements see the database as it was at its first one.
 
         Raises DatabaseUnreachable when no connection is to be had, and DatabaseLost when the whole
         transaction may be tried again: with `commit_unknown` only where the connection broke after COMMIT
@@ -125,6 +128,7 @@ class Database:
         """
         with self._converted():
             connection = self.engine.connect()
+        write = write and not snapshot
         with connection:
             connection.execution_options(**{WRITE: write, DURABLE: durable})
             with self._converted(connection):
@@ -132,6 +136,8 @@ class Database:
                 try:
                     if durable and self.is_postgresql:
                         connection.execute(text("SET LOCAL synchronous_commit = on"))
+                    if snapshot and self.is_postgresql:  # SQLite's transactions see nothing else
+                        connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
                     yield Transaction(connection, self.clock)
                 except BaseException:
                     self._roll_back(connection, opened)

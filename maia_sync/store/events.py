@@ -13,7 +13,8 @@ from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, sel
 
 from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
-from maia_sync.store.facets import as_stored
+from maia_sync.store.archive_journal import MOST_NAMES
+from maia_sync.store.facets import FacetRow, as_stored
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from sqlalchemy import BindParameter, ColumnElement, Select
 
     from maia_sync.model import ChangedRow
+    from maia_sync.store.archive_journal import Journal
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import FacetReader, FacetRow
+    from maia_sync.store.facets import FacetReader
 
 _CHUNK = 400
 _ENDLESS = 2**63 - 1
@@ -122,6 +124,14 @@ class UnseenRow(msgspec.Struct, frozen=True, kw_only=True):
     ordinal: int
 
 
+class Revised(msgspec.Struct, frozen=True, kw_only=True):
+    """What changed payloads have come to, in their order."""
+
+    facets: list[FacetRow]
+    revisions: list[int]
+    """The number that each has now."""
+
+
 class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored under some keys: the rows that may equal a payload asked for, and the next ordinals."""
 
@@ -143,10 +153,11 @@ def _turned(log: TaskLog, number: int) -> int:
     return -number if log.newest_first else number
 
 
-def turn_seqs(tx: Transaction, task_id: str) -> None:
+def turn_seqs(tx: Transaction, task_id: str, journal: Journal) -> None:
     """Turn a log round: it was stored as if served oldest-first, and is not, or the other way about."""
     statement = update(task_event).where(_columns.task_id == task_id).values(seq=-_columns.seq)
     tx.connection.execute(statement)
+    journal.note_turn()
 
 
 def read_ends(tx: Transaction, log: TaskLog) -> tuple[int, int] | None:
@@ -247,10 +258,10 @@ def _payloads(tx: Transaction, query: Select[Any], **values: Any) -> dict[tuple[
 
 def revise_events(
     tx: Transaction, task_id: str, changed: Sequence[ChangedRow], run_id: int | None, reader: FacetReader
-) -> list[FacetRow]:
-    """Put changed payloads in place, and return their facets; the earlier go to `task_event_revision`."""
+) -> Revised:
+    """Put changed payloads in place; the earlier go to `task_event_revision`."""
     if not changed:
-        return []
+        return Revised(facets=[], revisions=[])
     facets = [reader.read(change.event.data) for change in changed]
     names = [_name(task_id, change.row) for change in changed]
     keep = (
@@ -271,9 +282,9 @@ def revise_events(
         _columns.run_id,
     ).where(_OF_ROW)
     columns = [*keep, "seen_at", "superseded_at", "run_id"]
-    history = insert(task_event_revision).from_select(columns, superseded)
-    for name in names:
-        tx.connection.execute(history, name)
+    kept = task_event_revision.c.revision
+    history = insert(task_event_revision).from_select(columns, superseded).returning(kept)
+    revisions = [int(tx.connection.execute(history, name).scalar_one()) + 1 for name in names]
     replace = (
         update(task_event)
         .where(_OF_ROW)
@@ -298,7 +309,7 @@ def revise_events(
             for name, change, of_row in zip(names, changed, facets, strict=True)
         ],
     )
-    return facets
+    return Revised(facets=facets, revisions=revisions)
 
 
 def _new_values(change: ChangedRow, facets: FacetRow) -> dict[str, Any]:
@@ -415,14 +426,22 @@ def read_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, limit: int) ->
     return found
 
 
-def mark_vanished(tx: Transaction, log: TaskLog, seen: SeenRows, *, by_run: int | None = None) -> int:
-    """Mark the unmarked rows that are not in `seen`; returns how many."""
+def mark_vanished(
+    tx: Transaction, log: TaskLog, seen: SeenRows, journal: Journal, *, by_run: int | None = None
+) -> int:
+    """Mark the unmarked rows that are not in `seen`, and note them; returns how many."""
     task_id, seen = log.task_id, _as_stored(log, seen)
     of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, by_run))
-    return sum(
-        tx.connection.execute(update(task_event).where(condition).values(vanished_at=tx.now)).rowcount
-        for condition in (*of_twins, *_unseen(task_id, seen, by_run))
-    )
+    marked = 0
+    for condition in (*of_twins, *_unseen(task_id, seen, by_run)):
+        statement = update(task_event).where(condition).values(vanished_at=tx.now)
+        if not journal.enrolled:
+            marked += tx.connection.execute(statement).rowcount
+            continue
+        for rows in tx.connection.execute(statement.returning(*_NAME)).partitions(MOST_NAMES):
+            journal.note_vanished([(group_id, timestamp, ordinal) for group_id, timestamp, ordinal in rows])
+            marked += len(rows)
+    return marked
 
 
 def read_marked_just_now(tx: Transaction, task_id: str) -> Iterator[tuple[str, str | None]]:

@@ -6,18 +6,17 @@ that a hostile upstream could drive up are bounded.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 from sqlalchemy import bindparam, func, or_, select, text
 
 from maia_sync.model import WALKED_STATUSES, TaskStatus
+from maia_sync.store.archive_standing import read_archive_standing
 from maia_sync.store.schema import UtcTimestamp, quarantine, task
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sqlalchemy import ColumnElement, ScalarSelect
 
     from maia_sync.store.database import Transaction
@@ -47,6 +46,10 @@ class Gauges(msgspec.Struct, frozen=True, kw_only=True):
     """At most MOST_QUARANTINED."""
     database_bytes: int
     """The whole database; of a distributed one, what this machine holds."""
+    archive_waiting: int | None = None
+    """What waits to be archived (see archive_log.py); None if the database is not archived."""
+    archived_at: datetime | None = None
+    """When the archive's newest checkpoint was made."""
 
 
 def read_gauges(tx: Transaction, *, max_lag_seconds: float, worker: str) -> Gauges:
@@ -58,6 +61,7 @@ def read_gauges(tx: Transaction, *, max_lag_seconds: float, worker: str) -> Gaug
     row = tx.connection.execute(_COUNTS, values).one()
     if tx.is_postgresql:
         tx.connection.execute(text("SET LOCAL enable_seqscan = DEFAULT"))
+    archive = read_archive_standing(tx)
     return Gauges(
         tasks={status: getattr(row, status) for status in _STATUSES},
         due=row.due,
@@ -69,6 +73,8 @@ def read_gauges(tx: Transaction, *, max_lag_seconds: float, worker: str) -> Gaug
         leases_of_others=row.leases_of_others,
         quarantined=row.quarantined,
         database_bytes=_database_bytes(tx),
+        archive_waiting=None if archive is None else archive.waiting.rows,
+        archived_at=None if archive is None else archive.checkpoint_at,
     )
 
 

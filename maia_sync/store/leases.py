@@ -76,7 +76,8 @@ _TAKE_BACK = (
     .values(_TAKEN)
     .returning(*_STATE)
 )
-_RENEW = update(task).where(_OURS).values(lease_expires_at=bindparam("until"))
+_PROLONG = update(task).where(_OURS).values(lease_expires_at=bindparam("until"))
+_RENEW = _PROLONG.returning(task.c.archived)
 _RELEASE = update(task).where(_OURS).values(_GIVEN_BACK)
 _DUE_COLUMN: dict[ClaimKind, Column[Any]] = {
     "poll": task.c.next_poll_at,
@@ -144,11 +145,16 @@ def read_next_due(tx: Transaction, kind: ClaimKind) -> datetime | None:
     return moment
 
 
-def renew_lease(tx: Transaction, lease: Lease, seconds: float) -> None:
-    """Prove that the lease is still this worker's, and prolong it. Raises LeaseLost."""
+def renew_lease(tx: Transaction, lease: Lease, seconds: float) -> bool:
+    """Prove that the lease is still this worker's, and prolong it. Raises LeaseLost.
+
+    Returns whether what happens to the task is noted for its archive (see `archive_journal.py`).
+    """
     values = {**named(lease), "until": tx.now + timedelta(seconds=seconds)}
-    if tx.connection.execute(_RENEW, values).rowcount != 1:
+    archived: bool | None = tx.connection.execute(_RENEW, values).scalar()
+    if archived is None:
         raise lost()
+    return archived
 
 
 def renew_all(tx: Transaction, leases: Iterable[Lease], seconds: float) -> list[Lease]:
@@ -160,7 +166,7 @@ def renew_all(tx: Transaction, leases: Iterable[Lease], seconds: float) -> list[
     return [
         lease
         for lease in sorted(leases, key=lambda lease: lease.task_id)
-        if tx.connection.execute(_RENEW, {**named(lease), "until": until}).rowcount != 1
+        if tx.connection.execute(_PROLONG, {**named(lease), "until": until}).rowcount != 1
     ]
 
 

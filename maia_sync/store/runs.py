@@ -8,19 +8,24 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 
 from maia_sync.store.schema import sync_run, task
+from maia_sync.version import __version__
 
 if TYPE_CHECKING:
     from maia_sync.model import RunReport
     from maia_sync.store.database import Transaction
 
 
-def start_run(tx: Transaction, *, kind: str, worker: str) -> int:
+def start_run(tx: Transaction, *, kind: str, worker: str, upstream_host: str | None = None) -> int:
     """Open a row of `sync_run` and return its id."""
-    statement = (
-        insert(sync_run)
-        .values(kind=kind, worker=worker, started_at=tx.now, status="running")
-        .returning(sync_run.c.id)
-    )
+    values = {
+        "kind": kind,
+        "worker": worker,
+        "started_at": tx.now,
+        "status": "running",
+        "upstream_host": upstream_host,
+        "version": __version__,
+    }
+    statement = insert(sync_run).values(values).returning(sync_run.c.id)
     return int(tx.connection.execute(statement).scalar_one())
 
 
@@ -41,6 +46,7 @@ def finish_run(tx: Transaction, report: RunReport) -> None:
         "events_vanished": report.vanished,
         "quarantined": report.quarantined,
         "error": report.error,
+        "checkpoint_id": None,  # one given up for lost may have been archived as it stood
     }
     tx.connection.execute(update(sync_run).where(sync_run.c.id == report.run_id).values(values))
 
@@ -67,5 +73,6 @@ def close_lost_runs(tx: Transaction, *, silent_seconds: float) -> int:
 
 def read_last_runs(tx: Transaction, limit: int) -> list[dict[str, Any]]:
     """Return the newest runs as column-to-value mappings, newest first."""
-    statement = select(sync_run).order_by(sync_run.c.id.desc()).limit(limit)
+    columns = (column for column in sync_run.c if column is not sync_run.c.checkpoint_id)
+    statement = select(*columns).order_by(sync_run.c.id.desc()).limit(limit)
     return [dict(row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001 - public name

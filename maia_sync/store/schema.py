@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Date,
     DateTime,
@@ -29,14 +30,15 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test holds it against migrations/versions."""
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004")
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -141,6 +143,7 @@ task = Table(
     Column("next_reconcile_at", UtcTimestamp),
     Column("lease_acquired_at", UtcTimestamp),
     Column("paused_by", String(16)),
+    Column("archived", Boolean, nullable=False, server_default=false()),
     Index("ix_task_status_last_polled_at_tracked_at", "status", "last_polled_at", "tracked_at"),
 )
 # Partial: what is not due, held or failing costs nothing in them.
@@ -151,6 +154,13 @@ for _column in (task.c.next_poll_at, task.c.next_reconcile_at, task.c.lease_owne
         sqlite_where=_column.is_not(None),
         postgresql_where=_column.is_not(None),
     )
+_is_not_archived = task.c.archived.is_(false())
+Index(
+    "ix_task_not_archived",
+    task.c.task_id,
+    sqlite_where=_is_not_archived,
+    postgresql_where=_is_not_archived,
+)
 
 task_source = Table(
     "task_source",
@@ -338,6 +348,9 @@ sync_run = Table(
     Column("events_vanished", BigInteger, nullable=False, server_default="0"),
     Column("quarantined", BigInteger, nullable=False, server_default="0"),
     Column("error", Text),
+    Column("upstream_host", Text),
+    Column("version", Text),
+    Column("checkpoint_id", BigInteger),
 )
 
 quarantine = Table(
@@ -350,6 +363,7 @@ quarantine = Table(
     Column("quarantined_at", UtcTimestamp, nullable=False),
     Column("reason", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
+    Column("checkpoint_id", BigInteger),
     UniqueConstraint("task_id", "digest"),
 )
 
@@ -364,5 +378,76 @@ sent_message = Table(
     Column("outcome", String(16), nullable=False),
     Column("completed_at", UtcTimestamp),
     Column("error", Text),
+    Column("checkpoint_id", BigInteger),
     Index("ix_sent_message_task_id_sent_at", "task_id", "sent_at"),
 )
+
+archive_journal = Table(
+    "archive_journal",
+    metadata,
+    _row_id(),
+    Column("task_id", _task_id(), nullable=False),
+    Column("run_id", BigInteger),
+    Column("noted_at", UtcTimestamp, nullable=False),
+    Column("whole", Boolean, nullable=False, server_default=false()),
+    Column("turned", Boolean, nullable=False, server_default=false()),
+    Column("records", BigInteger, nullable=False, server_default="0"),
+    Column("checkpoint_id", BigInteger),
+    Column("changes", Text),
+)
+"""What has happened to tasks since they were last archived (see archive_journal.py)."""
+
+archive_log = Table(
+    "archive_log",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("started_at", UtcTimestamp, nullable=False),
+    Column("lease_owner", Text),
+    Column("lease_expires_at", UtcTimestamp),
+)
+"""The one log in which this database is archived, and who writes it now."""
+
+archive_checkpoint = Table(
+    "archive_checkpoint",
+    metadata,
+    _row_id(),
+    Column("origin", Text, nullable=False),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("status", String(16), nullable=False),
+    Column("created_at", UtcTimestamp, nullable=False),
+    Column("completed_at", UtcTimestamp),
+    Column("anchored_at", UtcTimestamp),
+    Column("anchor_error", Text),
+    Index("ix_archive_checkpoint_origin_status_id", "origin", "status", "id"),
+)
+_is_pending = archive_checkpoint.c.status == text("'pending'")
+Index(
+    "ix_archive_checkpoint_pending",
+    archive_checkpoint.c.origin,
+    unique=True,
+    sqlite_where=_is_pending,
+    postgresql_where=_is_pending,
+)
+
+# What waits for the archive, in the order in which it is read, and what a checkpoint has taken in.
+for _table, _reading in (
+    (archive_journal, ("task_id", "id", "records")),
+    (quarantine, ("id",)),
+    (sent_message, ("id",)),
+    (sync_run, ("id",)),
+):
+    _checkpoint_id = _table.c.checkpoint_id
+    Index(
+        f"ix_{_table.name}_waiting",
+        *(_table.c[name] for name in _reading),
+        sqlite_where=_checkpoint_id.is_(None),
+        postgresql_where=_checkpoint_id.is_(None),
+    )
+    Index(
+        f"ix_{_table.name}_checkpoint_id",
+        _checkpoint_id,
+        sqlite_where=_checkpoint_id.is_not(None),
+        postgresql_where=_checkpoint_id.is_not(None),
+    )

@@ -39,7 +39,7 @@ def complete_sent_message(tx: Transaction, number: int, outcome: SendOutcome, er
     statement = (
         update(sent_message)
         .where(sent_message.c.id == number)
-        .values(outcome=outcome, completed_at=completed_at, error=error)
+        .values(outcome=outcome, completed_at=completed_at, error=error, checkpoint_id=None)
     )
     tx.connection.execute(statement)
 

@@ -25,7 +25,7 @@ from maia_sync.store.schema import (
     task_event,
     task_event_revision,
 )
-from maia_sync.store.tasks import count_tasks
+from maia_sync.store.tasks import COLUMNS_OF_TASK, count_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -172,7 +172,7 @@ def read_stalest(tx: Transaction, status: TaskStatus, most: int) -> list[Task]:
 
 def read_failing(tx: Transaction, most: int) -> list[Task]:
     """Return active tasks whose latest walk failed, the latest failure first."""
-    statement = select(task).where(*_FAILING).order_by(task.c.last_error_at.desc()).limit(most)
+    statement = select(*COLUMNS_OF_TASK).where(*_FAILING).order_by(task.c.last_error_at.desc()).limit(most)
     return [_from_row(row) for row in tx.connection.execute(statement)]
 
 
@@ -222,7 +222,7 @@ def _read_leases(tx: Transaction, *, held: int, expired: int) -> Leases:
         .limit(_MOST_WORKERS)
     )
     in_order = (
-        select(task)
+        select(*COLUMNS_OF_TASK)
         .where(is_held)
         .order_by(columns.lease_owner, columns.lease_acquired_at)
         .limit(_MOST_LEASES)
@@ -325,7 +325,9 @@ _STALENESS = select(
 
 # By the index's own columns: PostgreSQL does not see that those that are NULL are all equal.
 _BY_AGE = (task.c.last_polled_at, task.c.tracked_at)
-_POLLED = select(task).where(task.c.status == _OF_STATUS, task.c.last_polled_at.is_not(None))
-_NEVER_COMPLETE = select(task).where(*_never(_OF_STATUS)).order_by(*_BY_AGE).limit(bindparam("most"))
+_POLLED = select(*COLUMNS_OF_TASK).where(task.c.status == _OF_STATUS, task.c.last_polled_at.is_not(None))
+_NEVER_COMPLETE = (
+    select(*COLUMNS_OF_TASK).where(*_never(_OF_STATUS)).order_by(*_BY_AGE).limit(bindparam("most"))
+)
 _STALEST = _POLLED.order_by(*_BY_AGE).limit(bindparam("most"))
 _FRESHEST = _POLLED.order_by(*(column.desc() for column in _BY_AGE)).limit(bindparam("most"))

@@ -24,6 +24,7 @@ BY_HAND = "hand"
 """What `task_source` names as the source of a task that a person has tracked."""
 NEVER_DUE: dict[str, None] = {"next_poll_at": None, "next_reconcile_at": None}
 """How a task stands that is not polled."""
+COLUMNS_OF_TASK = tuple(task.c[name] for name in Task.__struct_fields__)
 _CHUNK = 500
 _RELABEL = update(task).where(task.c.task_id == bindparam("of_task")).values(label=bindparam("new_label"))
 
@@ -143,7 +144,7 @@ def read_tasks(
     tx: Transaction, *, task_ids: Sequence[str] | None = None, statuses: Sequence[TaskStatus] | None = None
 ) -> list[Task]:
     """Return tasks by id or by status, in the order in which they were tracked."""
-    statement = select(task).order_by(task.c.tracked_at, task.c.task_id)
+    statement = select(*COLUMNS_OF_TASK).order_by(task.c.tracked_at, task.c.task_id)
     if statuses is not None:
         statement = statement.where(task.c.status.in_(statuses))
     if task_ids is None:

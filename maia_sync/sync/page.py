@@ -15,6 +15,7 @@ import msgspec
 from maia_sync.errors import LogLoops
 from maia_sync.model import Cursor, Gap, Lease, LogOrder, Page, TaskLog
 from maia_sync.store import events as event_store
+from maia_sync.store.archive_journal import Journal
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
 from maia_sync.store.facets import read_summed
@@ -89,7 +90,8 @@ def write_page(
     Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
     the page's end from events that come there.
     """
-    renew_lease(tx, lease, terms.lease_seconds)
+    enrolled = renew_lease(tx, lease, terms.lease_seconds)
+    journal = Journal(tx=tx, task_id=lease.task_id, run_id=terms.run_id, enrolled=enrolled)
     page, following = pages
     log = TaskLog(task_id=lease.task_id, newest_first=position.checkpoint.newest_first)
     unturned = TaskLog(task_id=lease.task_id, newest_first=log.newest_first != position.turn)
@@ -101,8 +103,8 @@ def write_page(
     if plan.undecided:
         return None
     if position.turn:
-        event_store.turn_seqs(tx, lease.task_id)
-    quarantined = _write_plan(tx, log, plan, page, terms)
+        event_store.turn_seqs(tx, lease.task_id, journal)
+    quarantined = _write_plan(tx, log, plan, page, terms=terms, journal=journal)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
     moved, over = _moved(
         position,
@@ -116,11 +118,11 @@ def write_page(
     vanished = doubted = 0
     reconciled = at_end and moved.reconcile is not None
     if at_end:
-        vanished, doubted, moved = _settle_reconcile(tx, log, position, moved)
+        vanished, doubted, moved = _settle_reconcile(tx, log, position, moved, journal)
         if vanished:
             sum_again(tx, lease.task_id, event_store.read_marked_just_now(tx, lease.task_id))
     if over:
-        moved = _ended(tx, log, position, moved, page, plan=plan, news=news)
+        moved = _ended(tx, log, position, moved, page, plan=plan, news=news, journal=journal)
         _finish(tx, lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
     if moved.checkpoint != position.stored:
         advance_checkpoint(tx, lease, moved.checkpoint)
@@ -156,16 +158,19 @@ def _finish(tx: Transaction, lease: Lease, planner: PollPlanner, *, news: bool, 
     )
 
 
-def _write_plan(tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, terms: PageTerms) -> int:
+def _write_plan(
+    tx: Transaction, log: TaskLog, plan: PagePlan, page: Page, *, terms: PageTerms, journal: Journal
+) -> int:
     """Write what was decided; returns how many elements went into quarantine."""
     task_id = log.task_id
     before = read_summed(tx, task_id, [*(change.row for change in plan.changed), *plan.returned])
     new_facets = insert_new_rows(tx, log, plan.new, terms.run_id, terms.facets)
-    changed_facets = event_store.revise_events(tx, task_id, plan.changed, terms.run_id, terms.facets)
+    revised = event_store.revise_events(tx, task_id, plan.changed, terms.run_id, terms.facets)
     event_store.unmark_vanished(tx, task_id, plan.returned)
+    journal.note_page(plan, revised.revisions)
     event_store.store_canonicals(tx, task_id, plan.canonicals)
     add_events(tx, task_id, plan.new, new_facets)
-    sum_again(tx, task_id, _summed_otherwise(plan, before, changed_facets))
+    sum_again(tx, task_id, _summed_otherwise(plan, before, revised.facets))
     return insert_quarantined(tx, task_id, page.quarantined, terms.run_id)
 
 
@@ -299,6 +304,7 @@ def _ended(
     *,
     plan: PagePlan,
     news: bool,
+    journal: Journal,
 ) -> Position:
     """Note that the walk has reached its end, and what it has shown of the log's order and tail."""
     if not log.newest_first:
@@ -309,10 +315,10 @@ def _ended(
     moved = msgspec.structs.replace(
         moved, checkpoint=with_quiet_counted(position, checkpoint, page, news=moved.news)
     )
-    return _ordered_by_growth(tx, log, moved)
+    return _ordered_by_growth(tx, log, moved, journal)
 
 
-def _ordered_by_growth(tx: Transaction, log: TaskLog, moved: Position) -> Position:
+def _ordered_by_growth(tx: Transaction, log: TaskLog, moved: Position, journal: Journal) -> Position:
     """Settle an order that timestamps leave open: the log has grown at one end and not at the other."""
     if moved.checkpoint.order_is_sure or moved.grew_in_front == moved.grew_behind:
         return moved
@@ -321,7 +327,7 @@ def _ordered_by_growth(tx: Transaction, log: TaskLog, moved: Position) -> Positi
         return moved
     settled = with_order(moved, grown)
     if settled.turn:
-        event_store.turn_seqs(tx, log.task_id)
+        event_store.turn_seqs(tx, log.task_id, journal)
         settled = msgspec.structs.replace(settled, turn=False)
     checkpoint = settled.checkpoint
     if checkpoint.newest_first:  # the walk has reached the log's end: nothing is open
@@ -343,20 +349,20 @@ def _end_reached(
 
 
 def _settle_reconcile(
-    tx: Transaction, log: TaskLog, position: Position, moved: Position
+    tx: Transaction, log: TaskLog, position: Position, moved: Position, journal: Journal
 ) -> tuple[int, int, Position]:
     """Mark what a reconcile that reached the end was not served; returns (marked, in doubt, moved)."""
     if moved.reconcile is None:
         return 0, 0, moved
     seen = moved.reconcile.seen
-    vanished, doubt = _mark_vanished(tx, log, seen, position.checkpoint)
+    vanished, doubt = _mark_vanished(tx, log, seen, position.checkpoint, journal)
     doubted = event_store.count_unseen(tx, log, seen) if doubt is not None else 0
     settled = msgspec.structs.replace(moved.checkpoint, reconcile=None, doubt=doubt, reconciled_at=tx.now)
     return vanished, doubted, msgspec.structs.replace(moved, checkpoint=settled)
 
 
 def _mark_vanished(
-    tx: Transaction, log: TaskLog, seen: SeenRows, before: Checkpoint
+    tx: Transaction, log: TaskLog, seen: SeenRows, before: Checkpoint, journal: Journal
 ) -> tuple[int, SeenRows | None]:
     """Mark unseen rows; more than a tenth at once only where the last reconcile missed them too.
 
@@ -371,7 +377,7 @@ def _mark_vanished(
         agreed = event_store.count_unseen(tx, log, either, by_run=before.doubt.run_id)
     rows = event_store.count_events(tx, log.task_id)
     if (unseen - agreed) * _DOUBTFUL_SHARE <= rows:
-        return event_store.mark_vanished(tx, log, seen), None
+        return event_store.mark_vanished(tx, log, seen, journal), None
     if before.doubt is not None and agreed:
-        return event_store.mark_vanished(tx, log, either, by_run=before.doubt.run_id), seen
+        return event_store.mark_vanished(tx, log, either, journal, by_run=before.doubt.run_id), seen
     return 0, seen

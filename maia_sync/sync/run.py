@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -120,7 +121,8 @@ class Run:
         with self._database.transaction() as tx:
             close_lost_runs(tx, silent_seconds=self._settings.schedule.silence)
             settle_zone(tx, self._settings.facets.time_zone)
-            run_id = start_run(tx, kind=self._kind, worker=self._worker)
+            host = urlsplit(self._settings.api.base_url).hostname
+            run_id = start_run(tx, kind=self._kind, worker=self._worker, upstream_host=host)
             return run_id, tx.now, self._count_tasks(tx)
 
     def _count_tasks(self, tx: Transaction) -> int:

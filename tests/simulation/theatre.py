@@ -19,6 +19,7 @@ from maia_sync.config import load_settings
 from maia_sync.errors import OperatorMustAct
 from maia_sync.store.database import Database
 from maia_sync.store.migrations import upgrade
+from tests.simulation.archivist import Archivist
 from tests.simulation.image import Dead, Image
 from tests.simulation.ledger import BrokenPromiseError, Ledger
 from tests.simulation.story import Act, Change, Pass, Process, Story
@@ -96,6 +97,7 @@ class Theatre:
         self._clock = ManualClock()
         self._upstream = Upstream(story.setting, self._clock.now)
         self._ledger = Ledger(path, self._upstream)
+        self._archivist = Archivist(path, self._clock, story.seed)
         self._settings = _settings(story.setting)
         self._named = 0
         self._track()
@@ -114,8 +116,9 @@ class Theatre:
         connection.close()
 
     def close(self) -> None:
-        """Close the ledger."""
+        """Close the ledger and the archive."""
         self.outcome.compared = self._ledger.compared
+        self._archivist.close()
         self._ledger.close()
 
     def play(self) -> None:
@@ -123,6 +126,7 @@ class Theatre:
         for number, step in enumerate(self.story.steps):
             self.outcome.step = number
             self._do(step)
+            self._archivist.come_by()
         self.outcome.step = len(self.story.steps)
         self._end()
 
@@ -231,7 +235,9 @@ class Theatre:
         for task_id in self._upstream.logs:
             self._ledger.require_equal(task_id)
         self._finish("sync")
+        self._archivist.require_equal()
         self._require_idle()
+        self._archivist.require_nothing_new()
         for task_id in self._upstream.logs:
             self._ledger.require_equal(task_id)
         self.outcome.events = sum(len(log.items) for log in self._upstream.logs.values())

@@ -15,6 +15,7 @@ from sqlalchemy import make_url
 
 from maia_sync.config import (
     ApiSettings,
+    ArchiveSettings,
     AuthSettings,
     DatabaseSettings,
     ReportSettings,
@@ -193,6 +194,10 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "schedule.worker": "w", "schedule.heartbeat_url": "http://hb.example/x?y=1",
         "schedule.lease": "5s",
         "report.schedule": "0 6 * * mon", "report.file": "r/%Y-%m-%d.html", "report.since": "30d",
+        "archive.url": "s3://bucket/maia/", "archive.key_file": "k/it.key",
+        "archive.verifier_key_file": "k/v",
+        "archive.schedule": "1h", "archive.anchor_command": "publish it",
+        "archive.anchor_url": "https://w.example/add",
         "web.bind": "[::]:80", "web.token_file": "t", "log.format": "json", "log.level": "WARNING",
         **{f"facets.{name}": '["a.b", "c"]' for name in (*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS)},
         "facets.cost": "a, b * 0.01", "facets.time_zone": "Europe/Berlin",
@@ -229,6 +234,10 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         file=Path("r/%Y-%m-%d.html"),
         since=2_592_000.0,
     )
+    assert settings.archive == ArchiveSettings(
+        url="s3://bucket/maia", key_file=Path("k/it.key"), verifier_key_file=Path("k/v"), schedule=3600.0,
+        anchor_command=("publish", "it"), anchor_url=Secret("https://w.example/add"),
+    )  # fmt: skip
     assert settings.web == WebSettings(bind="[::]:80", token_file=Path("t"))
     assert (settings.log.format, settings.log.level) == ("json", "warning")
     others = {
@@ -543,3 +552,47 @@ def test_importing_the_configuration_loads_no_http_and_no_database_library() -> 
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=EXAMPLE.parent
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["SCHEDULE", "ANCHOR_COMMAND", "ANCHOR_URL"])
+def test_what_serves_an_archive_needs_one(name: str) -> None:
+    value = {"SCHEDULE": "1d", "ANCHOR_COMMAND": "publish", "ANCHOR_URL": "https://w.example"}[name]
+    told = env_problems(**{f"ARCHIVE__{name}": value, "ARCHIVE__KEY_FILE": "it.key"})
+    assert told == [f"environment: MAIA_SYNC_ARCHIVE__{name}: expected archive.url beside it"]
+
+
+def test_an_archive_by_schedule_needs_a_key() -> None:
+    (told,) = env_problems(ARCHIVE__SCHEDULE="1d", ARCHIVE__URL="there")
+    assert told.endswith("expected archive.key_file beside it; `maia-sync archive keygen` makes one")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["archive", "/srv/archive", "~/a", "file:///srv/a", "s3://bucket", "s3://b/x/y", "gs://b/x", "az://c"],
+)
+def test_the_places_of_an_archive(url: str) -> None:
+    assert from_env(ARCHIVE__URL=url).archive.url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["s3://", "s3:///x", "file://host/x", "file:///", "https://x.example/a", "ftp://x", "s3://key:c4nary@b/x",
+     "s3://b/x?c4nary=1", "s3://b/x#c4nary", "s3://c4nary@b", "s3://[c4nary/x"],
+)  # fmt: skip
+def test_other_places_of_an_archive_are_refused_without_showing_them(url: str) -> None:
+    (told,) = env_problems(ARCHIVE__URL=url)
+    assert told.startswith("environment: MAIA_SYNC_ARCHIVE__URL: expected ")
+    assert "c4nary" not in told
+
+
+def test_the_verifier_key_lies_beside_the_key_unless_it_is_given() -> None:
+    assert from_env(ARCHIVE__KEY_FILE="k/it.key").archive.verifier_key_file == Path("k/it.key.pub")
+    assert from_env(ARCHIVE__VERIFIER_KEY_FILE="v").archive.verifier_key_file == Path("v")
+
+
+def test_no_repr_shows_what_an_anchor_is_told() -> None:
+    archive = from_env(
+        ARCHIVE__URL="a", ARCHIVE__ANCHOR_COMMAND="publish c4nary", ARCHIVE__ANCHOR_URL="https://w/c4nary"
+    ).archive
+    assert "publish" in repr(archive)
+    assert "c4nary" not in repr(archive)

@@ -49,7 +49,7 @@ def test_every_key_of_the_example_has_a_comment_above_it() -> None:
 
 @pytest.mark.parametrize(("section", "name"), list(commented_keys()))
 def test_uncommenting_a_key_of_the_example_works(tmp_path: Path, section: str, name: str) -> None:
-    companions = {
+    companions: dict[str, dict[str, str]] = {
         "client_id": {"MAIA_SYNC_AUTH__CLIENT_SECRET": "s"},
         "client_secret": {"MAIA_SYNC_AUTH__CLIENT_ID": "c"},
         "client_secret_file": {"MAIA_SYNC_AUTH__CLIENT_ID": "c"},
@@ -57,6 +57,7 @@ def test_uncommenting_a_key_of_the_example_works(tmp_path: Path, section: str, n
         "file": {"MAIA_SYNC_REPORT__SCHEDULE": "1d"},
         "password_file": {"MAIA_SYNC_DATABASE__URL": "postgresql+psycopg://maia@db.example.com/maia"},
     }
+    archive = {"MAIA_SYNC_ARCHIVE__URL": "there", "MAIA_SYNC_ARCHIVE__KEY_FILE": "it.key"}
     text = EXAMPLE.read_text(encoding="utf-8")
     value = commented_keys()[section, name]
     text = text.replace(f"# {name} = {value}", f"{name} = {value}")
@@ -65,5 +66,5 @@ def test_uncommenting_a_key_of_the_example_works(tmp_path: Path, section: str, n
         text = text.replace(value, json.dumps(str(tmp_path / "ca.pem")))
     file = tmp_path / "maia.toml"
     file.write_text(text, encoding="utf-8")
-    settings = load_settings(file, companions.get(name, {}))
+    settings = load_settings(file, archive if section == "archive" else companions.get(name, {}))
     assert getattr(getattr(settings, section), name) is not None

@@ -283,6 +283,7 @@ def test_the_keys_whose_values_no_message_shows() -> None:
         "api.base_url", "auth.token", "auth.token_command", "auth.client_id", "auth.client_secret",
         "auth.token_url",
         "database.url", "schedule.discovery_command", "schedule.heartbeat_url",
+        "archive.url", "archive.anchor_command", "archive.anchor_url",
     }  # fmt: skip
 
 

@@ -42,6 +42,7 @@ VERBS = [
     "demo",
     "db",
     "facets",
+    "archive",
 ]
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from maia_sync.cli.standing_lines import overview_lines
+from maia_sync.cli.standing_lines import archive_lines, overview_lines
 from maia_sync.cli.status_verb import check_sentence
 from maia_sync.clock import ManualClock
 from maia_sync.model import Task, TaskStatus
 from maia_sync.settings import Cron, ScheduleSettings
+from maia_sync.store.archive_log import Waiting
+from maia_sync.store.archive_standing import ArchiveStanding
 from maia_sync.store.reading import TaskFigures, Totals
 from maia_sync.store.standing import Backlog, Leases, Staleness, Standing
 
@@ -124,3 +126,35 @@ def test_the_overview_says_when_cron_reconciles_instead_of_calling_all_tasks_due
 def test_a_task_that_was_never_complete_is_not_called_behind() -> None:
     lines = overview(stalest=(make_task("active", None, tracked=timedelta(minutes=5)),))
     assert lines["Stalest"] == "incomplete for 5m: t"
+
+
+def archive(waiting: dict[str, int], **facts: Any) -> list[str]:
+    none = dict.fromkeys(("changes", "whole_tasks", "tasks_unknown", "quarantined", "sent", "runs"), 0)
+    standing = ArchiveStanding(
+        **{
+            "origin": "example.com/log",
+            "entries": 1234,
+            "checkpoint_at": NOW - timedelta(minutes=3),
+            "anchored_at": None,
+            "anchor_error": None,
+            **facts,
+        },
+        waiting=Waiting(**{**none, **waiting}, last_done_at=None),
+    )
+    return [*archive_lines(standing, NOW)]
+
+
+def test_an_archive_that_is_up_to_date_is_two_lines() -> None:
+    assert archive({}) == ["Archive      1,234 entries, checkpoint made 3m ago", "To archive   nothing"]
+
+
+def test_what_waits_for_the_archive_and_what_its_keeper_refused_is_told() -> None:
+    assert archive(
+        {"changes": 5000, "whole_tasks": 1, "tasks_unknown": 2, "quarantined": 1, "sent": 2, "runs": 1},
+        checkpoint_at=None,
+        anchor_error="archive.anchor_command ended with\nexit code 1",
+    ) == [
+        "Archive      begun, without a checkpoint yet",
+        "To archive   5,000 changes, 3 whole tasks, 1 quarantined element, 2 messages, 1 run",
+        r"Anchoring    failed: archive.anchor_command ended with\nexit code 1",
+    ]

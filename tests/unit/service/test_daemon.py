@@ -89,6 +89,7 @@ class Work:
         self.error: Exception | None = None
         self.reconciles: list[datetime | None] = []
         self.reports: list[datetime | None] = []
+        self.archives: list[datetime | None] = []
         self.found_tasks = False
         self.beats = 0
         self.polled = asyncio.Event()
@@ -118,6 +119,9 @@ class Work:
     async def write_report(self, due_at: datetime | None = None) -> None:
         self.reports.append(due_at)
 
+    async def archive(self, due_at: datetime | None = None) -> None:
+        self.archives.append(due_at)
+
     async def keep_house(self) -> None:
         pass
 
@@ -134,7 +138,13 @@ class Overseer:
 
 
 def live(
-    work: Work, overseer: Overseer, seconds: float, *, report: Rhythm | None = None, **schedule: Any
+    work: Work,
+    overseer: Overseer,
+    seconds: float,
+    *,
+    report: Rhythm | None = None,
+    archive: Rhythm | None = None,
+    **schedule: Any,
 ) -> None:
     """Let a daemon live so long."""
 
@@ -148,6 +158,7 @@ def live(
             random=Random(1),
             stop=stop,
             report=report,
+            archive=archive,
         )
         running = asyncio.create_task(daemon.run())
         await asyncio.sleep(seconds)
@@ -177,6 +188,14 @@ def test_a_report_is_looked_for_at_the_start_if_there_is_to_be_one() -> None:
             assert timedelta(0) <= datetime.now(UTC) - due_at < timedelta(minutes=2)
         elif report is None:
             assert work.reports == []
+
+
+def test_an_archive_is_looked_after_as_often_as_it_is_due_if_there_is_one() -> None:
+    for archive, times in ((None, {0}), (3600.0, {1}), (0.2, {3, 4, 5}), (cron("* * * * *"), {1})):
+        work = Work()
+        live(work, Overseer(), 0.7, poll=3600.0, archive=archive)
+        assert len(work.archives) in times
+        assert all((due_at is None) == isinstance(archive, float) for due_at in work.archives)
 
 
 def test_a_job_that_overruns_is_done_again_and_never_beside_itself() -> None:

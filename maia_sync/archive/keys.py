@@ -1,0 +1,113 @@
+"""Where do the archive's keys come from? A private key's file, and the verifier key beside it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from maia_sync.archive.ed25519 import decode_private_key, make_private_key
+from maia_sync.archive.note import Signer, VerifierKey, is_name
+from maia_sync.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_HEADING: Final = "maia-sync archive key of "
+_NAMED: Final = re.compile(rf"^{_HEADING}(\S+)\s*^-----BEGIN ", re.MULTILINE)
+_LONGEST_FILE: Final = 100_000
+
+
+def verifier_path(key_file: Path) -> Path:
+    """Return where the verifier key lies: beside the private key."""
+    return key_file.with_name(f"{key_file.name}.pub")
+
+
+def make_key(path: Path, name: str) -> VerifierKey:
+    """Make a key, with the verifier key beside it. Raises UsageError if one of the files is there already."""
+    if not is_name(name):
+        raise UsageError("a key's name is not empty, has no spaces and no +, and at most 200 characters")
+    key, pem = make_private_key()
+    verifier = Signer(name, key).verifier
+    secret = f"{_HEADING}{name}\n".encode() + pem
+    made: list[Path] = []
+    try:
+        for file, content, mode in (
+            (path, secret, 0o600),
+            (verifier_path(path), f"{verifier}\n".encode(), 0o644),
+        ):
+            _write_new(file, content, mode, made)
+    except FileExistsError as error:
+        _delete(made)
+        raise UsageError(f"{error.filename}: is there already, and a key is never overwritten") from error
+    except OSError as error:
+        _delete(made)
+        raise UsageError(
+            f"{error.filename or path}: cannot be written: {error.strerror or type(error).__name__}"
+        ) from error
+    return verifier
+
+
+def _write_new(path: Path, content: bytes, mode: int, made: list[Path]) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    made.append(path)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _delete(made: Sequence[Path]) -> None:
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+def load_signer(path: Path) -> Signer:
+    """Return the signer of a private key's file. Raises ConfigError if there is none in it."""
+    held = _read(path, ConfigError)
+    named = _NAMED.search(held.decode(errors="replace"))
+    if named is None or not is_name(named[1]):
+        raise ConfigError(
+            [f"{path}: holds no key that `archive keygen` has made: the line with its name is missing"]
+        )
+    try:
+        return Signer(named[1], decode_private_key(held[held.index(b"-----BEGIN ") :]))
+    except ValueError as error:
+        raise ConfigError([f"{path}: no Ed25519 key can be read from it"]) from error
+
+
+def load_verifier(key: str | Path) -> VerifierKey:
+    """Return a verifier key: of a file (a Path), or of a text that is a key or names a file.
+
+    Raises ConfigError for a Path, which a configuration has named, and UsageError for a text, which a person
+    has typed.
+    """
+    if isinstance(key, str) and key.count("+") >= 2 and not os.path.isfile(key):  # noqa: PTH113 - never raises
+        try:
+            return VerifierKey.parse(key.strip())
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+    wrong = ConfigError if isinstance(key, Path) else UsageError
+    held = _read(Path(key), wrong)
+    try:
+        return VerifierKey.parse(held.decode().strip())
+    except ValueError as error:
+        raise _named(wrong, f"{key}: holds no verifier key: {_why(error)}") from error
+
+
+def _why(error: ValueError) -> str:
+    return "it is no text" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _read(path: Path, wrong: type[ConfigError | UsageError]) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(_LONGEST_FILE)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise _named(wrong, f"{path}: cannot be read: {reason}") from error
+
+
+def _named(wrong: type[ConfigError | UsageError], sentence: str) -> ConfigError | UsageError:
+    return ConfigError([sentence]) if issubclass(wrong, ConfigError) else UsageError(sentence)

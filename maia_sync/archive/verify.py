@@ -1,0 +1,302 @@
+"""Is an archive what it was when it was written? All of its files, against its key, its log and the database.
+
+Whoever has altered it may have made anew whatever can be made without the key. So all trust begins at a
+checkpoint that the key has signed: tiles and bundles are compared with its root, segments with the log's
+entries, and files with what the log tells. Nothing is parsed before its bytes are known to be those that
+were written, except what has a fixed and simple form.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, get_args
+
+from maia_sync.archive.entry import SegmentFacts, decode_entry, encode_entry, facts_of
+from maia_sync.archive.finding import Findings
+from maia_sync.archive.inventory import fault_of_file, take_inventory
+from maia_sync.archive.layout import CHECKPOINT, checkpoint_path
+from maia_sync.archive.log_reader import LogReader
+from maia_sync.archive.manifest import MANIFEST
+from maia_sync.archive.note import open_checkpoint
+from maia_sync.archive.tiles import WIDTH
+from maia_sync.archive.verify_files import Beyond, check_copies, check_manifest, other_signatures
+from maia_sync.archive.verify_segments import SegmentChecks
+from maia_sync.archive.verifying import ArchiveReport
+from maia_sync.errors import ArchiveDiffers, ArchiveError
+from maia_sync.store.archived import RecordType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maia_sync.archive.entry import Entry
+    from maia_sync.archive.inventory import Inventory
+    from maia_sync.archive.merkle import TreeHead
+    from maia_sync.archive.note import VerifierKey
+    from maia_sync.archive.place import Place
+    from maia_sync.archive.verifying import Comparison, Progress, Stopped
+
+_VERSION: Final = 1
+_TYPES: Final = frozenset((*get_args(RecordType), "segment"))
+_TRIES: Final = 5
+_MOST_UNREAD: Final = 64
+"""Bundles that cannot be read, after which no more are tried."""
+
+
+def _never() -> None:
+    return None
+
+
+def verify_archive(
+    place: Place,
+    key: VerifierKey,
+    *,
+    since: bytes | None = None,
+    comparison: Comparison | None = None,
+    progress: Progress | None = None,
+    stopped: Stopped = _never,
+) -> ArchiveReport:
+    """Compare an archive with what its key has signed, with an earlier checkpoint, and with a database.
+
+    `since` is the text of a checkpoint that was kept elsewhere. Raises ArchiveError if the place cannot be
+    read, or holds no archive and should hold none; whatever is wrong with an archive is in the report.
+    """
+    return _Verification(place, key, comparison, progress, stopped).run(since)
+
+
+class _Verification:
+    """One verification, with what it has found so far."""
+
+    def __init__(
+        self,
+        place: Place,
+        key: VerifierKey,
+        comparison: Comparison | None,
+        progress: Progress | None,
+        stopped: Stopped,
+    ) -> None:
+        self._place = place
+        self._key = key
+        self._comparison = comparison
+        self._progress = progress
+        self._stopped = stopped
+        self._findings = Findings()
+        self._notes: list[str] = []
+        self._entries: Counter[str] = Counter()
+        self._checkpoints = 0
+        self._since: int | None = None
+        self._unread = 0
+        self._segments = SegmentChecks(
+            place, self._findings, comparison.take_rows if comparison is not None else lambda _: None
+        )
+
+    def run(self, since: bytes | None) -> ArchiveReport:
+        """Verify; return what it came to."""
+        known = None if self._comparison is None else self._comparison.prepare(self._findings)
+        first = self._peek()
+        inventory = take_inventory(self._place, 0 if first is None else first.size, self._findings)
+        head = None
+        if inventory.is_safe:
+            head, manifest = self._read_head(inventory, known)
+            if head is not None:
+                self._verify(inventory, head, manifest, since)
+        else:
+            self._notes.append("nothing was read, as files are there that may lead out of the archive")
+        return self._report(inventory, head)
+
+    def _verify(
+        self, inventory: Inventory, head: TreeHead, manifest: bytes | None, since: bytes | None
+    ) -> None:
+        log = LogReader(self._place, head)
+        if since is not None:
+            self._check_since(log, since)
+        damaged = False
+        for path, sentence in log.check_tiles():
+            damaged = True
+            self._findings.add("log", path, sentence)
+        self._read_log(log, damaged=damaged)
+        if self._stopped() is not None:
+            return
+        copies = {*inventory.checkpoints, *([head.size] if self._has_copy(head) else [])}
+        beyond = Beyond(self._place, self._key, head, inventory.judge(head.size, self._findings))
+        inventory.missing_partials(head.size, self._findings)
+        self._checkpoints = check_copies(self._place, self._key, log, inventory, self._findings)
+        if self._unread:
+            self._notes.append("not all entries could be read: the list of files was not compared")
+        else:
+            for path in sorted(inventory.segments - self._segments.paths - set(beyond.paths)):
+                self._findings.add("file", path, "is told of by no entry of the log: it has been put there")
+            beyond.named = check_manifest(manifest, self._segments.lines, head.size, self._findings)
+        if self._comparison is not None:
+            self._comparison.end(log, copies)
+        self._notes += beyond.explain(self._comparison, self._findings)
+
+    def _has_copy(self, head: TreeHead) -> bool:
+        return self._place.read(checkpoint_path(head.size)) is not None
+
+    def _peek(self) -> TreeHead | None:
+        """Return what the checkpoint says at first sight."""
+        if fault_of_file(self._place, CHECKPOINT) is not None:
+            return None
+        try:
+            return open_checkpoint(self._place.read(CHECKPOINT) or b"", self._key)
+        except ArchiveDiffers:
+            return None
+
+    def _read_head(self, inventory: Inventory, known: bytes | None) -> tuple[TreeHead | None, bytes | None]:
+        """Return the head to verify against, and the SHA256SUMS that lay there with it."""
+        for _ in range(_TRIES):
+            content = self._place.read(CHECKPOINT)
+            manifest = self._place.read(MANIFEST)
+            if self._place.read(CHECKPOINT) == content:
+                break
+        if content is None and not inventory.files and known is None:
+            raise ArchiveError(f"{self._place.name}: there is no archive")
+        if content is None:
+            self._findings.add("checkpoint", CHECKPOINT, "is missing")
+            return self._other_head(inventory, known), manifest
+        try:
+            head = open_checkpoint(content, self._key)
+        except ArchiveDiffers as error:
+            self._findings.add("checkpoint", CHECKPOINT, str(error))
+            return self._other_head(inventory, known), manifest
+        others = other_signatures(content)
+        if others:
+            self._notes.append(
+                f"the checkpoint has {others} more signatures by others, which were not checked"
+            )
+        return head, manifest
+
+    def _other_head(self, inventory: Inventory, known: bytes | None) -> TreeHead | None:
+        """Return the newest head that the key has signed, as the checkpoint itself cannot be trusted."""
+        copies = (self._place.read(checkpoint_path(size)) for size in reversed(inventory.checkpoints))
+        heads: list[TreeHead] = []
+        for text in [known, *copies]:
+            try:
+                heads.append(open_checkpoint(text or b"", self._key))
+            except ArchiveDiffers:
+                continue
+            if len(heads) > _TRIES:
+                break
+        if not heads:
+            self._notes.append(
+                "no checkpoint there is signed by the key, so nothing else could be compared with anything"
+            )
+            return None
+        head = next((each for each in heads if self._is_there(each)), heads[0])
+        self._notes.append(f"compared with an earlier copy of the checkpoint, of {head.size:,} entries")
+        return head
+
+    def _is_there(self, head: TreeHead) -> bool:
+        try:
+            LogReader(self._place, head).check_edge()
+        except ArchiveDiffers:
+            return False
+        return True
+
+    def _check_since(self, log: LogReader, since: bytes) -> None:
+        place = "the earlier checkpoint that was given"
+        try:
+            earlier = open_checkpoint(since, self._key)
+        except ArchiveDiffers as error:
+            self._findings.add("checkpoint", place, str(error))
+            return
+        self._since = earlier.size
+        if earlier.size > log.head.size:
+            self._findings.add(
+                "rollback",
+                CHECKPOINT,
+                f"tells of {log.head.size:,} entries, and {place} of {earlier.size:,}: the archive has been "
+                "put back to an older state",
+            )
+            return
+        try:
+            root = log.root_at(earlier.size)
+        except ArchiveDiffers:
+            return  # what is wrong with the tiles is told of by itself
+        if root != earlier.root:
+            self._findings.add(
+                "checkpoint", place, f"is of another log: the first {earlier.size:,} entries are not the same"
+            )
+
+    def _read_log(self, log: LogReader, *, damaged: bool) -> None:
+        start, size = 0, log.head.size
+        while start < size and self._unread < _MOST_UNREAD and self._stopped() is None:
+            try:
+                for index, entries in log.entries(start):
+                    start = index
+                    self._take(index, entries)
+                    if self._progress is not None:
+                        self._progress(index + len(entries), size)
+                    start = index + len(entries)
+                    if self._stopped() is not None:
+                        return
+            except ArchiveDiffers as error:
+                if not damaged:
+                    self._findings.add("log", f"entry {start}", str(error))
+                self._unread += 1
+                start = (start // WIDTH + 1) * WIDTH
+                self._segments.skip()
+                if self._comparison is not None:
+                    self._comparison.skip()
+        self._segments.end()
+
+    def _take(self, first: int, entries: list[bytes]) -> None:
+        for index, entry in self._decoded(first, entries):
+            self._entries[entry.type] += 1
+            if entry.type == "segment":
+                self._take_segment(index, entry)
+                continue
+            self._segments.take(index, entry)
+            if self._comparison is not None:
+                self._comparison.take_entry(index, entry)
+
+    def _decoded(self, first: int, entries: list[bytes]) -> Iterator[tuple[int, Entry]]:
+        """Yield those entries that can be read, with their indexes."""
+        for index, encoded in enumerate(entries, first):
+            try:
+                entry = decode_entry(encoded)
+            except ValueError:
+                self._findings.add("entry", f"entry {index}", "cannot be read: it is no entry of maia-sync")
+                continue
+            if entry.v != _VERSION or entry.type not in _TYPES:
+                self._findings.add(
+                    "entry",
+                    f"entry {index}",
+                    "is of a kind that this version does not know: it was not compared",
+                )
+                continue
+            if encode_entry(entry) != encoded:
+                self._findings.add("entry", f"entry {index}", "is not spelt as maia-sync writes its entries")
+            yield index, entry
+
+    def _take_segment(self, index: int, entry: Entry) -> None:
+        try:
+            facts = facts_of(entry)
+        except ValueError:
+            facts = None
+        if isinstance(facts, SegmentFacts):
+            self._segments.take_segment(index, facts)
+        else:
+            self._findings.add("entry", f"entry {index}", "tells of a data segment, and not which one")
+
+    def _report(self, inventory: Inventory, head: TreeHead | None) -> ArchiveReport:
+        comparison = self._comparison
+        return ArchiveReport(
+            place=self._place.name,
+            origin=self._key.name,
+            size=0 if head is None else head.size,
+            root=None if head is None else head.root.hex(),
+            checkpoints=self._checkpoints,
+            since=self._since,
+            files=inventory.files,
+            entries=dict(sorted(self._entries.items())),
+            segments=len(self._segments.paths),
+            segment_bytes=self._segments.bytes,
+            payloads=self._segments.rows,
+            unchecked=self._segments.unchecked,
+            database=None if comparison is None else comparison.figures(),
+            notes=(*self._notes, *(() if comparison is None else comparison.notes)),
+            findings=tuple(self._findings.kept),
+            finding_count=self._findings.count,
+            interrupted_by=self._stopped(),
+        )

@@ -1,0 +1,330 @@
+"""What does the database hold of that which an archive tells? Look-ups by key, and sums to compare.
+
+None of them holds a transaction open for long: who compares a whole archive asks anew for each thousand rows.
+A revision's payload never changes, so it does not matter when it is looked up.
+"""
+
+from __future__ import annotations
+
+from itertools import chain, groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import msgspec
+from sqlalchemy import or_, select, text
+
+from maia_sync.store.archive_journal import decode_changes, names_in
+from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
+from maia_sync.store.schema import (
+    archive_checkpoint,
+    archive_journal,
+    task,
+    task_event,
+    task_event_revision,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from maia_sync.store.archive_journal import RowName
+    from maia_sync.store.archive_numbered import Numbered
+    from maia_sync.store.archived import Record
+    from maia_sync.store.database import Transaction
+
+_CHUNK: Final = 500
+_STREAMED: Final = 2_000
+EventName: TypeAlias = tuple[str, str, int, int, int]
+"""(task_id, group_id, timestamp, ordinal, revision): one payload of an event."""
+Kind: TypeAlias = Literal["quarantine", "sent", "run"]
+"""What is named by the id of its row."""
+_NUMBERED: Final[dict[Kind, Numbered]] = {"quarantine": QUARANTINE, "sent": SENT, "run": RUNS}
+
+
+class StoredPayload(msgspec.Struct, frozen=True, gc=False):
+    """What the database holds of one payload of an event; moments as `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
+
+    data: bytes | None
+    extra: str | None
+    timestamp_text: str | None
+    occurred_at: str | None
+    """Of the newest payload only: of earlier ones it is not stored."""
+    is_newest: bool
+    received_at: str
+    also_at: str | None
+    """A moment that is stored beside and can be no other than `received_at`; None if there is none."""
+    run_id: int | None
+    seq: int
+
+
+# Payloads
+
+
+def read_payloads(tx: Transaction, names: Sequence[EventName]) -> list[StoredPayload | None]:
+    """Return what is stored under each name, in their order; None where there is nothing."""
+    rows = (_from_postgresql if tx.is_postgresql else _from_sqlite)(tx, names)
+    found: list[StoredPayload | None] = []
+    earlier: list[int] = []
+    for at, (row, name) in enumerate(zip(rows, names, strict=True)):
+        stored = None
+        if row is not None and row[5] >= name[4]:
+            data, extra, stamp, occurred_at, seq, revision, first_seen_at, last_changed_at, run_id = row
+            if revision > name[4]:
+                earlier.append(at)
+            also_at = None if name[4] else first_seen_at
+            stored = StoredPayload(
+                data, extra, stamp, occurred_at, revision == name[4], last_changed_at, also_at, run_id, seq
+            )
+        found.append(stored)
+    if earlier:
+        _put_earlier(tx, names, found, earlier)
+    return found
+
+
+def _put_earlier(
+    tx: Transaction, names: Sequence[EventName], found: list[StoredPayload | None], places: list[int]
+) -> None:
+    """Put superseded payloads in the places of the newest ones."""
+    read = _earlier_from_postgresql if tx.is_postgresql else _earlier_from_sqlite
+    for at, row in zip(places, read(tx, [names[at] for at in places]), strict=True):
+        newest = found[at]
+        if row is None or newest is None:
+            found[at] = None
+            continue
+        data, extra, stamp, seen_at, run_id = row
+        found[at] = StoredPayload(
+            data,
+            extra,
+            stamp,
+            None,
+            is_newest=False,
+            received_at=seen_at,
+            also_at=newest.also_at,
+            run_id=run_id,
+            seq=newest.seq,
+        )
+
+
+def read_superseded_at(tx: Transaction, names: Sequence[EventName]) -> list[str | None]:
+    """Return when the payloads before these, which are no first ones, were superseded."""
+    before = [(*name[:4], name[4] - 1) for name in names]
+    if tx.is_postgresql:
+        found = _from_postgresql(tx, before, _POSTGRESQL_SUPERSEDED)
+    else:
+        cursor = tx.connection.connection.cursor()
+        found = [cursor.execute(_SQLITE_SUPERSEDED, name).fetchone() for name in before]
+    return [None if row is None else row[-1] for row in found]
+
+
+_OF_ONE: Final = "task_id = ? AND group_id = ? AND timestamp = ? AND ordinal = ?"
+_SQLITE: Final = (
+    "SELECT CAST(data AS BLOB), extra, timestamp_text, occurred_at, seq, revision, first_seen_at, "
+    f"last_changed_at, run_id FROM task_event WHERE {_OF_ONE}"
+)
+_SQLITE_EARLIER: Final = (
+    "SELECT CAST(data AS BLOB), extra, timestamp_text, seen_at, run_id FROM task_event_revision "
+    f"WHERE {_OF_ONE} AND revision = ?"
+)
+
+_SQLITE_SUPERSEDED: Final = f"SELECT superseded_at FROM task_event_revision WHERE {_OF_ONE} AND revision = ?"
+
+
+def _from_sqlite(tx: Transaction, names: Sequence[EventName]) -> list[tuple[Any, ...] | None]:
+    # One look-up each, by the driver itself: a join with a list of keys takes longer.
+    cursor = tx.connection.connection.cursor()
+    return [cursor.execute(_SQLITE, name[:4]).fetchone() for name in names]
+
+
+def _earlier_from_sqlite(tx: Transaction, names: Sequence[EventName]) -> list[tuple[Any, ...] | None]:
+    cursor = tx.connection.connection.cursor()
+    return [cursor.execute(_SQLITE_EARLIER, name).fetchone() for name in names]
+
+
+def _moment(column: str) -> str:
+    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
+
+
+_KEYS: Final = (
+    "unnest(CAST(:tasks AS uuid[]), CAST(:groups AS text[]), CAST(:timestamps AS bigint[]), "
+    "CAST(:ordinals AS int[]), CAST(:revisions AS int[])) WITH ORDINALITY "
+    "AS k(task_id, group_id, timestamp, ordinal, revision, place)"
+)
+_SAME: Final = (
+    "e.task_id = k.task_id AND e.group_id = k.group_id "
+    "AND e.timestamp = k.timestamp AND e.ordinal = k.ordinal"
+)
+_POSTGRESQL: Final = text(
+    "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
+    f"{_moment('e.occurred_at')}, e.seq, e.revision, {_moment('e.first_seen_at')}, "
+    f"{_moment('e.last_changed_at')}, e.run_id FROM {_KEYS} JOIN task_event e ON {_SAME}"
+)
+_POSTGRESQL_EARLIER: Final = text(
+    "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
+    f"{_moment('e.seen_at')}, e.run_id FROM {_KEYS} "
+    f"JOIN task_event_revision e ON {_SAME} AND e.revision = k.revision"
+)
+
+_POSTGRESQL_SUPERSEDED: Final = text(
+    f"SELECT k.place, NULL, {_moment('e.superseded_at')} FROM {_KEYS} "
+    f"JOIN task_event_revision e ON {_SAME} AND e.revision = k.revision"
+)
+
+
+def _from_postgresql(
+    tx: Transaction, names: Sequence[EventName], statement: Any = _POSTGRESQL
+) -> list[tuple[Any, ...] | None]:
+    found: list[tuple[Any, ...] | None] = [None] * len(names)
+    if not names:
+        return found
+    columns = ("tasks", "groups", "timestamps", "ordinals", "revisions")
+    values = dict(zip(columns, map(list, zip(*names, strict=True)), strict=True))
+    for place, data, *rest in tx.connection.execute(statement, values):
+        found[place - 1] = (None if data is None else data.encode(), *rest)
+    return found
+
+
+def _earlier_from_postgresql(tx: Transaction, names: Sequence[EventName]) -> list[tuple[Any, ...] | None]:
+    return _from_postgresql(tx, names, _POSTGRESQL_EARLIER)
+
+
+# What has an id
+
+
+def read_numbered(tx: Transaction, kind: Kind, ids: Sequence[int]) -> dict[int, Record]:
+    """Return what the archive's records would say of rows now, by their ids."""
+    numbered = _NUMBERED[kind]
+    found: dict[int, Record] = {}
+    for at in range(0, len(ids), _CHUNK):
+        statement = numbered.select.where(numbered.table.c.id.in_(ids[at : at + _CHUNK]))
+        found |= {row.id: numbered.record_of(row) for row in tx.connection.execute(statement)}
+    return found
+
+
+def read_numbers(tx: Transaction, kind: Kind, size: int) -> Iterator[tuple[int, bool]]:
+    """Yield the ids of a table's rows, each with whether a log of this size should have it as it is.
+
+    Runs that are not over are left out: they are not archived yet.
+    """
+    columns = _NUMBERED[kind].table.c
+    later = select(archive_checkpoint.c.id).where(archive_checkpoint.c.tree_size > size)
+    waits = or_(columns.checkpoint_id.is_(None), columns.checkpoint_id.in_(later))
+    statement = select(columns.id, waits)
+    if kind == "run":
+        statement = statement.where(columns.ended_at.is_not(None))
+    for number, is_waiting in _streamed(tx, statement):
+        yield number, not is_waiting
+
+
+# Sums
+
+
+def read_event_names(tx: Transaction) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Yield the names of all events, each task's in one list or several: (group_id, timestamp, ordinal)."""
+    columns = task_event.c
+    named = select(columns.task_id, columns.group_id, columns.timestamp, columns.ordinal)
+    yield from _by_task(tx, named.order_by(columns.task_id))
+
+
+def read_superseded_names(tx: Transaction) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    """Yield the names of all superseded payloads in the same way, with the revision behind the name."""
+    columns = task_event_revision.c
+    named = select(columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, columns.revision)
+    yield from _by_task(tx, named.order_by(columns.task_id))
+
+
+def _by_task(tx: Transaction, statement: Any) -> Iterator[tuple[str, list[tuple[Any, ...]]]]:
+    rows = tx.connection.execute(statement, execution_options={"stream_results": True})
+    for some in rows.partitions(_STREAMED):
+        for task_id, group in groupby(some, itemgetter(0)):
+            yield task_id, [tuple(row[1:]) for row in group]
+
+
+def read_enrolled(tx: Transaction) -> dict[str, bool]:
+    """Return of each task whether it is archived."""
+    statement = select(task.c.task_id, task.c.archived)
+    return {task_id: bool(archived) for task_id, archived in tx.connection.execute(statement)}
+
+
+def read_vanished(tx: Transaction) -> Iterator[tuple[str, str, int, int, Any]]:
+    """Yield the events that are marked vanished: their keys, and when they were."""
+    columns = task_event.c
+    statement = select(
+        columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, columns.vanished_at
+    ).where(columns.vanished_at.is_not(None))
+    for row in _streamed(tx, statement):
+        yield row[0], row[1], row[2], row[3], row[4]
+
+
+def read_names(tx: Transaction, task_id: str) -> Iterator[EventName]:
+    """Yield the names of all payloads of a task."""
+    for table in (task_event, task_event_revision):
+        columns = table.c
+        statement = select(
+            columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, columns.revision
+        ).where(columns.task_id == task_id)
+        for row in _streamed(tx, statement):
+            yield row[0], row[1], row[2], row[3], row[4]
+
+
+def read_names_at(tx: Transaction, task_id: str, seq: int) -> list[RowName]:
+    """Return the events of a task that have this seq: one, as a rule."""
+    columns = task_event.c
+    statement = (
+        select(columns.group_id, columns.timestamp, columns.ordinal)
+        .where(columns.task_id == task_id, columns.seq == seq)
+        .limit(_CHUNK)
+    )
+    return [(group, timestamp, ordinal) for group, timestamp, ordinal in tx.connection.execute(statement)]
+
+
+def _streamed(tx: Transaction, statement: Any, at_once: int = _STREAMED) -> Iterable[Any]:
+    return tx.connection.execute(statement, execution_options={"yield_per": at_once})
+
+
+# What waits
+
+
+class WaitingNote(NamedTuple):
+    """What one row of the journal tells that is not archived yet."""
+
+    task_id: str
+    is_whole: bool
+    """All that was stored of the task then waits."""
+    is_turn: bool
+    new: list[RowName]
+    revised: list[tuple[str, int, int, int]]
+    """With the revision that each became."""
+    marked: list[RowName]
+    """Rows that were marked vanished, or whose mark was taken away."""
+
+
+def read_waiting(tx: Transaction, size: int) -> Iterator[WaitingNote]:
+    """Yield what the journal tells that a log of this size does not, task by task."""
+    columns = archive_journal.c
+    later = select(archive_checkpoint.c.id).where(archive_checkpoint.c.tree_size > size)
+    statement = (
+        select(columns.task_id, columns.whole, columns.turned, columns.changes)
+        .where(or_(columns.checkpoint_id.is_(None), columns.checkpoint_id.in_(later)))
+        .order_by(columns.task_id, columns.id)
+    )
+    for task_id, whole, turned, told in _streamed(tx, statement, 100):
+        changes = decode_changes(told)
+        yield WaitingNote(
+            task_id,
+            whole,
+            turned,
+            [*names_in(changes.new)],
+            [(group, *place) for group, places in changes.revised.items() for place in places],
+            [*chain(names_in(changes.returned), names_in(changes.vanished))],
+        )
+
+
+def read_checkpoints(tx: Transaction, origin: str) -> Iterator[tuple[int, bytes, str]]:
+    """Yield every checkpoint of an archive: size, root and text, from old to new."""
+    columns = archive_checkpoint.c
+    statement = (
+        select(columns.tree_size, columns.root_hash, columns.note)
+        .where(columns.origin == origin)
+        .order_by(columns.id)
+    )
+    for size, root, note in _streamed(tx, statement):
+        yield size, bytes(root), note
