@@ -51,7 +51,12 @@ class Findings:
         self.count += 1
         if len(self.kept) < MOST_KEPT:
             self._told.add((kind, place))
-            self.kept.append(Finding(kind=kind, place=place, sentence=sentence))
+            self.kept.append(Finding(kind=kind, place=_spelt(place), sentence=_spelt(sentence)))
+
+
+def _spelt(text: str) -> str:
+    """Return a text that can be told as UTF-8: names of files need not be text at all."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def place_of_event(

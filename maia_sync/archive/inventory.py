@@ -50,14 +50,14 @@ class Inventory:
     def judge(self, size: int, findings: Findings) -> list[str]:
         """Report what is in no log of this size, as its name tells; return what a create beyond it writes."""
         beyond = list(self.unborn)
-        for path in self.odd:
+        for path in sorted(self.odd):
             needed = size_needed(path)
             if needed is None:
                 findings.add("file", path, _FOREIGN)
             elif needed > size:
                 beyond.append(path)
         sizes = [each for each in self.checkpoints if each <= size]
-        for path in self.partials:
+        for path in sorted(self.partials):
             if (size_needed(path) or 0) <= size and not _is_needed(path, sizes):
                 findings.add(
                     "file",

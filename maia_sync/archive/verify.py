@@ -19,7 +19,7 @@ from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.manifest import MANIFEST
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.tiles import WIDTH
-from maia_sync.archive.verify_files import Beyond, check_copies, check_manifest, other_signatures
+from maia_sync.archive.verify_files import Beyond, check_copies, check_manifest, find_writer, other_signatures
 from maia_sync.archive.verify_segments import SegmentChecks
 from maia_sync.archive.verifying import ArchiveReport
 from maia_sync.errors import ArchiveDiffers, ArchiveError
@@ -149,8 +149,8 @@ class _Verification:
             manifest = self._place.read(MANIFEST)
             if self._place.read(CHECKPOINT) == content:
                 break
-        if content is None and not inventory.files and known is None:
-            raise ArchiveError(f"{self._place.name}: there is no archive")
+        if content is None and known is None:
+            self._require_begun(inventory)
         if content is None:
             self._findings.add("checkpoint", CHECKPOINT, "is missing")
             return self._other_head(inventory, known), manifest
@@ -165,6 +165,14 @@ class _Verification:
                 f"the checkpoint has {others} more signatures by others, which were not checked"
             )
         return head, manifest
+
+    def _require_begun(self, inventory: Inventory) -> None:
+        """Raise ArchiveError where there is no checkpoint, and nobody has signed one so far."""
+        if not inventory.files:
+            raise ArchiveError(f"{self._place.name}: there is no archive")
+        writer = find_writer(self._place, self._comparison, 0)
+        if writer is not None and len(inventory.checkpoints) < 2:
+            raise ArchiveError(f"{self._place.name}: there is no archive yet, but files of {writer}")
 
     def _other_head(self, inventory: Inventory, known: bytes | None) -> TreeHead | None:
         """Return the newest head that the key has signed, as the checkpoint itself cannot be trusted."""
@@ -284,6 +292,7 @@ class _Verification:
         return ArchiveReport(
             place=self._place.name,
             origin=self._key.name,
+            key=str(self._key),
             size=0 if head is None else head.size,
             root=None if head is None else head.root.hex(),
             checkpoints=self._checkpoints,

@@ -125,9 +125,7 @@ class Beyond:
         unfinished = read_unfinished(self._place)
         if not self.paths and not self.named and unfinished is None:
             return []
-        writer = self._newer() or (None if comparison is None else comparison.writer(self._head.size))
-        if writer is None and is_locked(self._place):
-            writer = "a create that is at work"
+        writer = self._newer() or find_writer(self._place, comparison, self._head.size)
         if writer is not None:
             return [f"{len(self.paths):,} files beyond the checkpoint are those of {writer}"]
         if self.named:
@@ -171,7 +169,15 @@ class Beyond:
         )
 
 
-def is_locked(place: Place) -> bool:
+def find_writer(place: Place, comparison: Comparison | None, size: int) -> str | None:
+    """Tell which create writes beyond a log of this size, or was cut off; None if nobody knows of one."""
+    writer = None if comparison is None else comparison.writer(size)
+    if writer is None and _is_locked(place):
+        writer = "a create that is at work"
+    return writer
+
+
+def _is_locked(place: Place) -> bool:
     """Tell whether another process holds a folder's lock, without taking it from anyone."""
     if not isinstance(place, FolderPlace):
         return False

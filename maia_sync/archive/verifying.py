@@ -43,6 +43,8 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
 
     place: str
     origin: str
+    key: str
+    """The verifier key that all was compared with."""
     size: int
     """Entries of the log."""
     root: str | None

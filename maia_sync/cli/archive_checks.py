@@ -17,7 +17,7 @@ from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_ids import parse_task_id
 from maia_sync.cli.task_verbs import AsJson
 from maia_sync.cli.wording import counted
-from maia_sync.errors import EXIT_DIFFERENCE, EXIT_OK, UsageError
+from maia_sync.errors import EXIT_DIFFERENCE, EXIT_OK, DatabaseError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -102,7 +102,11 @@ def _comparison(
         return
     from maia_sync.archive.against_database import AgainstDatabase
 
-    with invocation.app() as app:
+    with invocation.app(migrated=False) as app:
+        try:
+            app.database.require_migrated()
+        except DatabaseError as error:
+            raise type(error)(f"{error}; --no-database verifies the archive alone") from error
         yield AgainstDatabase(app.database, key)
 
 
@@ -123,6 +127,7 @@ def summarize_archive(report: "ArchiveReport") -> "Iterator[str]":
     else:
         yield f"The log of {report.origin} at {report.place} has {report.size:,} entries"
         yield f"  Root: {report.root}"
+        yield f"  Signed by: {report.key}"
         told = ", ".join(f"{number:,} {kind}" for kind, number in report.entries.items())
         yield f"  Compared: {counted(report.files, 'file')}, {counted(report.checkpoints, 'checkpoint')}"
         yield f"  Entries: {told}"

@@ -6,15 +6,16 @@ Places are turned into `seq`, and back, in this module and in `bulk.py` only (se
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, tuple_, update
+from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, update
 
 from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
 from maia_sync.store.archive_journal import MOST_NAMES
 from maia_sync.store.facets import FacetRow, as_stored
+from maia_sync.store.named_rows import NAMED_ROWS, NamedRows, name_values
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from maia_sync.store.archive_journal import Journal
     from maia_sync.store.database import Transaction
     from maia_sync.store.facets import FacetReader
+    from maia_sync.store.named_rows import RowName
 
 _CHUNK = 400
 _ENDLESS = 2**63 - 1
@@ -62,50 +64,66 @@ _WINDOW_BACK = (
 )
 _OF_KEY = and_(_columns.group_id == bindparam("of_group"), _columns.timestamp == bindparam("of_timestamp"))
 _AFTER: BindParameter[int] = bindparam("after_seq")
-_OF_NAMES = tuple_(*_NAME).in_(bindparam("names", expanding=True))
 _HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), _OF_KEY)
-_PAYLOADS = select(*_NAME, _columns.data, _columns.extra, _columns.timestamp_text).where(
-    _columns.task_id == bindparam("of_task")
+_PAYLOAD = ("group_id", "timestamp", "ordinal", "data", "extra", "timestamp_text")
+_PAYLOADS_OF_NAMES = {
+    kind: select(*(rows.columns[name] for name in _PAYLOAD)).select_from(rows.origin).where(rows.condition)
+    for kind, rows in NAMED_ROWS.items()
+}
+_PAYLOADS_BETWEEN = select(*(_columns[name] for name in _PAYLOAD)).where(
+    _columns.task_id == bindparam("of_task"), _columns.seq.between(bindparam("low"), bindparam("high"))
 )
-_PAYLOADS_OF_NAMES = _PAYLOADS.where(_OF_NAMES)
-_PAYLOADS_BETWEEN = _PAYLOADS.where(_columns.seq.between(bindparam("low"), bindparam("high")))
 
 
-def _looking_up(condition: ColumnElement[bool], *, newest_first: bool) -> Select[Any]:
+def _looking_up(rows: NamedRows, *, newest_first: bool) -> Select[Any]:
     """Make a query for rows, each with the place that follows it and whether others share its own.
 
     The queries are made once, below: to make one takes longer than to run it.
     """
+    columns = rows.columns
     other = task_event.alias()
-    same_row = and_(*(other.c[column.name] == column for column in _NAME))
+    same_row = and_(*(other.c[column.name] == columns[column.name] for column in _NAME))
     of_task = other.c.task_id == bindparam("of_task")
-    beside = exists().where(of_task, other.c.seq == _columns.seq, not_(same_row))
+    beside = exists().where(of_task, other.c.seq == columns.seq, not_(same_row))
     if newest_first:
-        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < _columns.seq)
+        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < columns.seq)
     else:
-        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > _columns.seq)
-    order = [column.desc() if newest_first else column.asc() for column in _READING_ORDER]
+        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > columns.seq)
+    order = (columns[column.name] for column in _READING_ORDER)
     return (
-        select(*_IDENTITY, beside.label("beside"), behind.scalar_subquery().label("behind"))
-        .where(_columns.task_id == bindparam("of_task"), condition)
-        .order_by(*order)
+        select(
+            *(columns[column.name] for column in _IDENTITY),
+            beside.label("beside"),
+            behind.scalar_subquery().label("behind"),
+        )
+        .select_from(rows.origin)
+        .where(rows.condition)
+        .order_by(*(column.desc() if newest_first else column.asc() for column in order))
     )
 
 
-_LOOK_UP_NAMES = {back: _looking_up(_OF_NAMES, newest_first=back) for back in (False, True)}
+def _looking_up_where(condition: ColumnElement[bool], *, newest_first: bool) -> Select[Any]:
+    rows = NamedRows(_columns, task_event, and_(_columns.task_id == bindparam("of_task"), condition))
+    return _looking_up(rows, newest_first=newest_first)
+
+
+_LOOK_UP_NAMES = {
+    kind: {back: _looking_up(rows, newest_first=back) for back in (False, True)}
+    for kind, rows in NAMED_ROWS.items()
+}
 _LOOK_UP_CANONICALS = {
-    back: _looking_up(
+    back: _looking_up_where(
         and_(_OF_KEY, _columns.canonical.in_(bindparam("canonicals", expanding=True))), newest_first=back
     )
     for back in (False, True)
 }
 _LOOK_UP_BEHIND = {
-    back: _looking_up(
+    back: _looking_up_where(
         and_(_OF_KEY, (_columns.seq < _AFTER) if back else (_columns.seq > _AFTER)), newest_first=back
     ).limit(bindparam("most"))
     for back in (False, True)
 }
-"""By whether the log is served newest first."""
+"""By whether the log is served newest first; of names, by the database before."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -181,11 +199,12 @@ def read_rows_of_keys(
     timestamps has one key) comes with the rows of the wanted canonical digests alone, so that a
     page never reads a log; `canonicals_of` is asked for these keys only.
     """
-    rows: dict[tuple[str, int, int], StoredRow] = {}
+    rows: dict[RowName, StoredRow] = {}
     next_ordinals: dict[EventKey, int] = {}
     for at in range(0, len(keys), _CHUNK):
         first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
-        for row in _looked_up(tx, log, _LOOK_UP_NAMES, names=first_of):
+        values = name_values(tx, log.task_id, first_of)
+        for row in _looked_up(tx, log, _LOOK_UP_NAMES[tx.is_postgresql], **values):
             rows[(row.group_id, row.timestamp, 0)] = row
             next_ordinals[(row.group_id, row.timestamp)] = 1
     for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
@@ -230,26 +249,22 @@ def _identity(log: TaskLog, row: Any, *, tied: bool, next_seq: int | None = None
     )
 
 
-def read_payloads(
-    tx: Transaction, task_id: str, rows: Sequence[StoredRow]
-) -> dict[tuple[str, int, int], Payload]:
+def read_payloads(tx: Transaction, task_id: str, rows: Sequence[StoredRow]) -> dict[RowName, Payload]:
     """Return the rows' payloads by (group_id, timestamp, ordinal)."""
-    payloads: dict[tuple[str, int, int], Payload] = {}
+    payloads: dict[RowName, Payload] = {}
     for at in range(0, len(rows), _CHUNK):
         chunk = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
-        payloads |= _payloads(tx, _PAYLOADS_OF_NAMES, of_task=task_id, names=chunk)
+        payloads |= _payloads(tx, _PAYLOADS_OF_NAMES[tx.is_postgresql], **name_values(tx, task_id, chunk))
     return payloads
 
 
-def read_payloads_between(
-    tx: Transaction, log: TaskLog, first: int, last: int
-) -> dict[tuple[str, int, int], Payload]:
+def read_payloads_between(tx: Transaction, log: TaskLog, first: int, last: int) -> dict[RowName, Payload]:
     """Return the payloads from one place to another by (group_id, timestamp, ordinal)."""
     low, high = sorted((_turned(log, first), _turned(log, last)))
     return _payloads(tx, _PAYLOADS_BETWEEN, of_task=log.task_id, low=low, high=high)
 
 
-def _payloads(tx: Transaction, query: Select[Any], **values: Any) -> dict[tuple[str, int, int], Payload]:
+def _payloads(tx: Transaction, query: Select[Any], **values: Any) -> dict[RowName, Payload]:
     return {
         (group_id, timestamp, ordinal): Payload(data=data, extra=extra, timestamp_text=text)
         for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(query, values)
@@ -346,12 +361,11 @@ def store_canonicals(tx: Transaction, task_id: str, canonicals: Sequence[tuple[S
 
 
 def _name(task_id: str, row: StoredRow) -> dict[str, Any]:
-    return {
-        "of_task": task_id,
-        "of_group": row.group_id,
-        "of_timestamp": row.timestamp,
-        "of_ordinal": row.ordinal,
-    }
+    return _of_name(task_id, row.group_id, row.timestamp, row.ordinal)
+
+
+def _of_name(task_id: str, group_id: str, timestamp: int, ordinal: int) -> dict[str, Any]:
+    return {"of_task": task_id, "of_group": group_id, "of_timestamp": timestamp, "of_ordinal": ordinal}
 
 
 def _unseen(task_id: str, seen: SeenRows, by_run: int | None) -> Iterator[ColumnElement[bool]]:
@@ -373,19 +387,33 @@ def _unmarked(task_id: str, by_run: int | None) -> ColumnElement[bool]:
     return unmarked if by_run is None else unmarked & (_columns.run_id <= by_run)
 
 
-def _unseen_twins(
-    tx: Transaction, task_id: str, seen: SeenRows, by_run: int | None
-) -> list[tuple[str, int, int]]:
-    """Return the unmarked rows that share a seq with a row that was served, but were not served."""
+class _Twin(NamedTuple):
+    """A row that shares its seq with another."""
+
+    group_id: str
+    timestamp: int
+    ordinal: int
+    timestamp_text: str | None
+
+
+def _unseen_twins(tx: Transaction, task_id: str, seen: SeenRows, by_run: int | None) -> list[_Twin]:
+    """Return the unmarked rows that share a seq with a row that was served, but were not served.
+
+    In the order of their seqs.
+    """
     served = set(seen.tied)
-    twins: list[tuple[str, int, int]] = []
+    twins: list[_Twin] = []
     for seq in sorted({row[0] for row in served}):
         if any(low <= seq <= high for low, high in seen.ranges):
             continue
-        statement = select(*_NAME).where(_unmarked(task_id, by_run), _columns.seq == seq)
-        for group_id, timestamp, ordinal in tx.connection.execute(statement):
-            if (seq, group_id, timestamp, ordinal) not in served:
-                twins.append((group_id, timestamp, ordinal))
+        statement = select(*_NAME, _columns.timestamp_text).where(
+            _unmarked(task_id, by_run), _columns.seq == seq
+        )
+        twins += [
+            twin
+            for twin in map(_Twin._make, tx.connection.execute(statement))
+            if (seq, *twin[:3]) not in served
+        ]
     return twins
 
 
@@ -411,9 +439,13 @@ def count_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, by_run: int |
 def read_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, limit: int) -> list[UnseenRow]:
     """Return the oldest unmarked rows that a reconcile was not served."""
     task_id, seen = log.task_id, _as_stored(log, seen)
-    found: list[UnseenRow] = []
-    of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, None)[:limit])
-    for condition in (*of_twins, *_unseen(task_id, seen, None)):
+    found = [
+        UnseenRow(group_id=twin.group_id, timestamp_text=twin.timestamp_text, ordinal=twin.ordinal)
+        for twin in _unseen_twins(tx, task_id, seen, None)[:limit]
+    ]
+    for condition in _unseen(task_id, seen, None):
+        if len(found) >= limit:
+            break
         statement = (
             select(_columns.group_id, _columns.timestamp_text, _columns.ordinal)
             .where(condition)
@@ -421,8 +453,6 @@ def read_unseen(tx: Transaction, log: TaskLog, seen: SeenRows, *, limit: int) ->
             .limit(limit - len(found))
         )
         found += [UnseenRow(**row._mapping) for row in tx.connection.execute(statement)]  # noqa: SLF001
-        if len(found) >= limit:
-            break
     return found
 
 
@@ -431,9 +461,13 @@ def mark_vanished(
 ) -> int:
     """Mark the unmarked rows that are not in `seen`, and note them; returns how many."""
     task_id, seen = log.task_id, _as_stored(log, seen)
-    of_twins = _of_names(task_id, _unseen_twins(tx, task_id, seen, by_run))
-    marked = 0
-    for condition in (*of_twins, *_unseen(task_id, seen, by_run)):
+    twins = [twin[:3] for twin in _unseen_twins(tx, task_id, seen, by_run)]
+    if twins:
+        of_twin = update(task_event).where(_OF_ROW).values(vanished_at=tx.now)
+        tx.connection.execute(of_twin, [_of_name(task_id, *twin) for twin in twins])
+        journal.note_vanished(twins)
+    marked = len(twins)
+    for condition in _unseen(task_id, seen, by_run):
         statement = update(task_event).where(condition).values(vanished_at=tx.now)
         if not journal.enrolled:
             marked += tx.connection.execute(statement).rowcount
@@ -451,13 +485,6 @@ def read_marked_just_now(tx: Transaction, task_id: str) -> Iterator[tuple[str, s
     )
     for group_id, occurred_at in tx.connection.execute(statement):
         yield group_id, None if occurred_at is None else text_of(occurred_at)
-
-
-def _of_names(task_id: str, names: list[tuple[str, int, int]]) -> list[ColumnElement[bool]]:
-    return [
-        and_(_columns.task_id == task_id, tuple_(*_NAME).in_(names[at : at + _CHUNK]))
-        for at in range(0, len(names), _CHUNK)
-    ]
 
 
 def count_unmarked_from(tx: Transaction, task_id: str, first_seq: int) -> int:

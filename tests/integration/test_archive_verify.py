@@ -356,6 +356,9 @@ class TestOnOneDatabase:
                 assert report.root is None
                 path.unlink()
                 kept.rename(path)
+        with open(os.fsencode(folder) + b"/no text: \xff", "wb"):  # noqa: PTH123 - a name that is no text
+            assert told(archive.verify(place, database=False)) == [("file", "no text: \\udcff")]
+        (folder / "no text: \udcff").unlink()
         (folder / ".new").mkdir(exist_ok=True)
         (folder / ".new" / "hidden").write_bytes(b"x")
         assert told(archive.verify(place, database=False)) == [("file", ".new/hidden")]
@@ -366,5 +369,17 @@ class TestOnOneDatabase:
         archive.stage.sync_well()
         with pytest.raises(ArchiveError, match="there is no archive"):
             archive.verify()
-        archive.create()
-        assert archive.verify().findings == ()
+        place, outcomes = HookedFolder(tmp_path / "archive"), []
+
+        def look() -> None:
+            try:
+                outcomes.append(told(archive.verify(FolderPlace(tmp_path / "archive"))))
+            except ArchiveError as error:
+                assert "there is no archive yet" in str(error)  # noqa: PT017 - or it says nothing is wrong
+                outcomes.append("none yet")
+
+        place.on_write = look
+        archive.create(place)
+        assert "none yet" in outcomes
+        assert [each for each in outcomes if each != "none yet"][:1] == [[]]
+        assert all(each in ("none yet", []) for each in outcomes)
