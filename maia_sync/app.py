@@ -333,11 +333,13 @@ class App:
     def create_archive(
         self,
         *,
+        new_log: bool = False,
         observers: Sequence[Observe] = (),
         stopped: Callable[[], int | None] = lambda: None,
     ) -> CreateReport:
         """Archive what is new, sign a checkpoint and hand it to whoever keeps it; see archive/create.py.
 
+        With `new_log`, begin another log at an empty place instead, and archive everything anew there.
         Once `stopped` returns a signal's number, it ends after the chunk in hand. Raises ConfigError,
         ArchiveError and DatabaseError.
         """
@@ -353,6 +355,7 @@ class App:
             worker=self.worker,
             clock=self.clock,
             anchor=anchor_of(settings, post=poster_of(self.settings), stopped=stopped),
+            new_log=new_log,
             observers=observers,
             stopped=stopped,
         )

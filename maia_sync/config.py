@@ -294,7 +294,7 @@ def _whole_archive(settings: Settings, given: dict[Key, _Given]) -> _Found:
     for name in ("schedule", "anchor_command", "anchor_url"):
         if ("archive", name) in given and archive.url is None:
             yield ("archive", name), "expected archive.url beside it"
-    if archive.schedule is not None and archive.key_file is None:
+    if archive.url is not None and archive.schedule is not None and archive.key_file is None:
         yield (
             ("archive", "schedule"),
             "expected archive.key_file beside it; `maia-sync archive keygen` makes one",

@@ -9,6 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archived_entries import drop_pending
+
 from maia_sync.store import archive_log
 from maia_sync.store.archive_reading import open_unarchived
 
@@ -176,8 +178,7 @@ def archive(
         meanwhile = _nothing
         open_one(database, told=replay.told + len(records), marks=unarchived.marks)
         if cut_off == "before":
-            with database.transaction() as tx:
-                archive_log.drop_pending(tx, ORIGIN)
+            drop_pending(database, ORIGIN)
             return told
         with database.transaction() as tx:
             pending = archive_log.last_checkpoint(tx, ORIGIN, "pending")

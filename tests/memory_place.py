@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from maia_sync.archive.place import FileThere
+from maia_sync.archive.place import FileThere, changed
 from maia_sync.errors import ArchiveBusy
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ class MemoryPlace:
 
     def replace(self, path: str, content: bytes) -> None:
         self.files[path] = bytes(content)
+
+    def swap(self, path: str, old: bytes | None, new: bytes) -> None:
+        if self.read(path) != old:
+            raise changed(self.name, path)
+        self.replace(path, new)
 
     def delete(self, paths: Iterable[str]) -> None:
         for path in list(paths):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from logs import TASK, task_id
 from memory_place import MemoryPlace
+from sqlalchemy import delete, select, update
 
 from maia_sync.archive.against_database import AgainstDatabase
 from maia_sync.archive.create import create
@@ -14,12 +15,13 @@ from maia_sync.archive.keys import load_signer, make_key
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.verify import verify_archive
 from maia_sync.sandbox.world import Log, World
+from maia_sync.store import schema
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from maia_sync.archive.create import CreateReport
+    from maia_sync.archive.creating import CreateReport
     from maia_sync.archive.note import Signer
     from maia_sync.archive.place import Place
     from maia_sync.archive.verifying import ArchiveReport
@@ -81,6 +83,16 @@ class SmallArchive:
             worker="test",
             clock=self.stage.app.clock,
         )
+
+    def forget_pending(self) -> None:
+        """Put the database back to before a create that was cut off noted its checkpoint."""
+        columns = schema.archive_checkpoint.c
+        pending = select(columns.id).where(columns.status == "pending")
+        with self.database.transaction() as tx:
+            for table in (schema.archive_journal, schema.quarantine, schema.sent_message, schema.sync_run):
+                marked = update(table).where(table.c.checkpoint_id.in_(pending))
+                tx.connection.execute(marked.values(checkpoint_id=None))
+            tx.connection.execute(delete(schema.archive_checkpoint).where(columns.status == "pending"))
 
     def verify(
         self, place: Place | None = None, *, database: bool = True, since: bytes | None = None

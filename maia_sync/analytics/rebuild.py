@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from maia_sync.store.database import Database, Transaction
-    from maia_sync.store.facets import FacetReader, FacetRow, RowName, StaleRow
+    from maia_sync.store.facets import FacetReader, FacetRow, StaleRow
+    from maia_sync.store.named_rows import RowName
 
 _BATCH = 2000
 

@@ -10,12 +10,15 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, get_args
 
 from maia_sync.archive.database_sums import ArchiveSums, Sums
-from maia_sync.archive.entry import encode_entry, entry_of, payload_hash, payload_of
-from maia_sync.archive.finding import place_of_event
+from maia_sync.archive.entry import entry_of, payload_hash, payload_of
+from maia_sync.archive.finding import counted, place_of_event
+from maia_sync.archive.retelling import TABLES, lasting_difference
+from maia_sync.archive.undated import moment_told_by
 from maia_sync.archive.verifying import DatabaseFigures
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store import archive_compare, archive_log
 from maia_sync.store.archive_compare import Kind
+from maia_sync.store.moments import open_reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from maia_sync.archive.log_reader import LogReader
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.verify_segments import ArchivedRow
-    from maia_sync.store.archive_compare import EventName, StoredPayload
+    from maia_sync.store.archive_compare import EventName, StoredCheckpoint, StoredPayload
+    from maia_sync.store.archived import Record
     from maia_sync.store.database import Database
 
 _COLUMNS: Final = ("data", "extra", "timestamp_text", "time of receipt", "run_id")
@@ -47,7 +51,7 @@ class AgainstDatabase:
         self._runs: list[tuple[int, Entry]] = []
         self._events = 0
         self._rows = 0
-        self._done: archive_log.CheckpointRow | None = None
+        self._done: StoredCheckpoint | None = None
         self._figures = Sums(waiting=0, not_enrolled=0)
         self.notes: list[str] = []
         """What is no difference, and should be known."""
@@ -55,9 +59,26 @@ class AgainstDatabase:
     def prepare(self, findings: Findings) -> bytes | None:
         """Note what should be there, before the archive is looked at; return the newest checkpoint."""
         self._findings = findings
-        with self._database.transaction(write=False) as tx:
-            self._done = archive_log.last_checkpoint(tx, self._origin, "done")
+        with open_reading(self._database) as tx:
+            self._done = archive_compare.read_newest(tx, self._origin, "done")
         return None if self._done is None else self._done.note.encode()
+
+    def stranger(self) -> str | None:
+        """Tell why nothing of this database need be compared: another one has written the archive."""
+        with open_reading(self._database) as tx:
+            is_known = archive_log.has_checkpoint(tx, self._origin)
+            origin = archive_log.read_origin(tx)
+        if not is_known:
+            return (
+                "this database has not written this archive: verify it with the one that has, or with "
+                "--no-database"
+            )
+        if origin != self._origin:
+            return (
+                f"this database is archived as {origin}, and not as {self._origin}: its earlier log "
+                "is verified with --no-database"
+            )
+        return None
 
     def take_rows(self, rows: Sequence[ArchivedRow]) -> None:
         """Compare things with a payload."""
@@ -83,18 +104,18 @@ class AgainstDatabase:
     def end(self, log: LogReader, copies: AbstractSet[int]) -> None:
         """Compare what has to be seen as a whole; `copies`: the sizes of checkpoints that lie there."""
         self._compare_runs()
-        with self._database.transaction(snapshot=True) as tx:
+        with open_reading(self._database, snapshot=True) as tx:
             self._figures = self._sums.compare(tx, log, self._key, self._told, done=self._done, copies=copies)
         self.notes += self._sums.notes()
 
     def writer(self, size: int) -> str | None:
         """Tell which create is at work, or was cut off, beyond a log of this size; None for none."""
-        with self._database.transaction(write=False) as tx:
+        with open_reading(self._database) as tx:
             for status in ("pending", "done"):
-                found = archive_log.last_checkpoint(tx, self._origin, status)
-                if found is not None and found.head.size > size:
+                found = archive_compare.read_newest(tx, self._origin, status)
+                if found is not None and found.size > size:
                     what = "is at work or was cut off" if status == "pending" else "has just finished"
-                    return f"a create that {what}: its checkpoint has {found.head.size:,} entries"
+                    return f"a create that {what}: its checkpoint has {counted(found.size, 'entry')}"
             owner = archive_log.read_writer(tx, self._origin)
         return None if owner is None else f"a create by {owner}, which is at work or was cut off"
 
@@ -120,13 +141,15 @@ class AgainstDatabase:
             return
         names = [_name_of(row.entry) for row in rows]
         revised = [name for name in names if name[4]]
-        with self._database.transaction(write=False) as tx:
+        with open_reading(self._database) as tx:
             found = archive_compare.read_payloads(tx, names)
             superseded = dict(zip(revised, archive_compare.read_superseded_at(tx, revised), strict=True))
         self._events += len(rows)
         for row, name, stored in zip(rows, names, found, strict=True):
             if stored is None:
                 wrong: str | None = "is missing from the database"
+            elif isinstance(stored, str):
+                wrong = f"has a {stored} in the database that is no number"
             elif name[4] and superseded[name] != stored.received_at:
                 wrong = "superseded the one before it at another moment, says the database"
             else:
@@ -158,9 +181,13 @@ class AgainstDatabase:
             return f"has another {next(name for name, one, other in pairs if one != other)} in the database"
         if stored.also_at not in (None, stored.received_at):
             return "has another first_seen_at or last_changed_at in the database"
-        is_dated = stored.is_newest and entry.timestamp != NO_TIMESTAMP
-        if is_dated and not _is_same(record.occurred_at, stored.occurred_at):
-            return "has another occurred_at in the database"
+        if stored.is_newest:
+            if entry.timestamp == NO_TIMESTAMP:
+                is_same = stored.occurred_at == moment_told_by(record.timestamp_text)
+            else:
+                is_same = _is_same(record.occurred_at, stored.occurred_at)
+            if not is_same:
+                return "has another occurred_at in the database"
         task_id, seq = entry.task or "", record.seq
         if seq is not None and not self._sums.take_seq(task_id, row.number, seq, stored.seq):
             return "has another seq, its place in the task, in the database"
@@ -175,17 +202,32 @@ class AgainstDatabase:
     def _compare_numbered(self, kind: Kind, items: Sequence[tuple[int, Entry, bytes]]) -> None:
         if not items:
             return
-        with self._database.transaction(write=False) as tx:
+        with open_reading(self._database) as tx:
             found = archive_compare.read_numbered(tx, kind, sorted({entry.id or 0 for _, entry, _ in items}))
         self._rows += len(items)
         for index, entry, salt in items:
-            record = found.get(entry.id or 0)
-            wrong: str | None = "is missing from the database"
-            if record is not None:
-                hashed = payload_hash(salt, payload_of(record)) if kind != "run" else None
-                same = encode_entry(entry_of(record, hashed)) == encode_entry(entry)
-                wrong = None if same else "is another in the database"
+            number = entry.id or 0
+            wrong, column = _how_it_differs(entry, salt, found.get(number))
+            if column is not None:
+                place = f"row {number} of {TABLES[kind]}"
+                self._told.add("database", place, f"{column} (entry {index} of the archive)")
             self._sums.take_numbered(kind, index, entry, wrong)
+
+
+def _how_it_differs(entry: Entry, salt: bytes, record: Record | str | None) -> tuple[str | None, str | None]:
+    """Tell how a row differs from its entry, and how it does in what cannot have changed since."""
+    if record is None:
+        return "is missing from the database", None
+    if isinstance(record, str):
+        return None, f"has a {record} in the database that cannot be read"
+    hashed = None if record.type == "run" else payload_hash(salt, payload_of(record))
+    stored = entry_of(record, hashed)
+    if stored == entry:
+        return None, None
+    column = lasting_difference(entry, stored)
+    if column is not None:
+        return None, f"has another {column} in the database, which cannot have changed since it was archived"
+    return "is another in the database", None
 
 
 def _name_of(entry: Entry) -> EventName:
@@ -204,5 +246,5 @@ def _is_same(moment: datetime | None, stored: str | None) -> bool:
         return moment is None and stored is None
     try:
         return datetime.fromisoformat(stored) == moment.replace(tzinfo=None)
-    except ValueError:  # SQLite keeps whatever it is given
+    except (ValueError, TypeError):  # SQLite keeps whatever it is given
         return False

@@ -6,13 +6,19 @@ A chunk takes records until it is full. Each record becomes an entry, and each p
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from maia_sync.archive.entry import PAYLOAD_TYPES, SALT_BYTES, encode_entry, entry_of, payload_of
+from maia_sync.archive.entry import (
+    PAYLOAD_TYPES,
+    SALT_BYTES,
+    encode_entry,
+    entry_of,
+    payload_hash,
+    payload_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -124,7 +130,7 @@ class Chunk:
         )
         self._rows.setdefault(None if moment is None else _day(moment), []).append(row)
         self.payload_bytes += len(payload)
-        return hashlib.sha256(salt + payload).hexdigest()
+        return payload_hash(salt, payload)
 
 
 def _day(moment: datetime) -> date:

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from maia_sync.archive.chunk import Chunk
 from maia_sync.archive.creating import CreateProgress, CreateReport
 from maia_sync.archive.entry import encode_entry, segment_entry
-from maia_sync.archive.layout import CHECKPOINT, UNFINISHED, Unfinished, checkpoint_path
+from maia_sync.archive.layout import UNFINISHED, Unfinished
+from maia_sync.archive.lease import Lease
 from maia_sync.archive.log_writer import LogWriter, delete_old_partials
-from maia_sync.archive.manifest import MANIFEST, Sum, encode_manifest
+from maia_sync.archive.manifest import Sum, encode_manifest
 from maia_sync.archive.note import sign_checkpoint
-from maia_sync.archive.recovery import recover
+from maia_sync.archive.publishing import Front, Written, publish
+from maia_sync.archive.recovery import recover, require_begun, require_vacant
 from maia_sync.archive.segment import require_pyarrow, write_segments
-from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, MaiaSyncError
-from maia_sync.store import archive_log
+from maia_sync.errors import ArchiveError, MaiaSyncError
+from maia_sync.store import archive_anew, archive_log
 from maia_sync.store.archive_reading import open_unarchived
 
 if TYPE_CHECKING:
@@ -30,18 +32,16 @@ if TYPE_CHECKING:
 
     from maia_sync.archive.creating import Anchor, AnchorOutcome, Observe, Stopped
     from maia_sync.archive.merkle import TreeHead
-    from maia_sync.archive.note import Signer
+    from maia_sync.archive.note import Signer, VerifierKey
     from maia_sync.archive.place import Place
     from maia_sync.clock import Clock
     from maia_sync.store.archive_log import CheckpointRow, Marks
     from maia_sync.store.archived import Record
-    from maia_sync.store.database import Database, Transaction
+    from maia_sync.store.database import Database
 
 _MOST_RECORDS: Final = 500_000
 """Then a checkpoint is made, and the next round begins with a new snapshot of the database."""
 _ENROLLED_AT_ONCE: Final = 500
-_LEASE_SECONDS: Final = 900.0
-"""More than the longest chunk takes on a slow line."""
 
 
 def _never() -> None:
@@ -56,27 +56,30 @@ def create(
     worker: str,
     clock: Clock,
     anchor: Anchor | None = None,
+    new_log: bool = False,
     observers: Sequence[Observe] = (),
     stopped: Stopped = _never,
 ) -> CreateReport:
     """Archive whatever the database holds that the archive does not; return what it came to.
 
-    It ends after the chunk in hand once `stopped` says so, and leaves what a death would. Raises ArchiveBusy
-    if another process is at it, ArchiveDiffers if the archive is not what this database has written, and
-    ArchiveError and DatabaseError; the next create puts in order what was left.
+    With `new_log` it begins another log, that of another key, at an empty place, and archives everything anew
+    there. It ends after the chunk in hand once `stopped` says so, and leaves what a death would. Raises
+    ArchiveBusy if another process is at it, ArchiveDiffers if the archive is not what this database has
+    written, and ArchiveError and DatabaseError; the next create puts in order what was left.
     """
     begun = clock.monotonic()
     outcome: AnchorOutcome = "interrupted"
     anchor_error = None
-    with _leased(database, place, signer.name, worker) as lease:
+    with _leased(database, place, signer.verifier, worker, new_log=new_log) as (lease, replaced):
         work = _Create(database, place, signer, lease)
+        work.begin_anew(stopped)
         enrolled = work.enrol(stopped)
         is_more = True
         while is_more and stopped() is None:
             is_more = work.archive_round(stopped, observers)
             if stopped() is None:
                 outcome, anchor_error = work.hand_over(anchor)
-        newest = work.newest()
+        newest, older_runs = work.newest(), work.older_runs()
         work.end()
     return CreateReport(
         place=place.name,
@@ -88,7 +91,9 @@ def create(
         checkpoint=None if newest is None else newest.note,
         segments=work.segments,
         segment_bytes=work.segment_bytes,
+        replaced=replaced,
         enrolled=enrolled,
+        older_runs=tuple(older_runs),
         was_cut_off=work.was_cut_off,
         anchor=outcome,
         anchor_error=anchor_error,
@@ -97,105 +102,91 @@ def create(
     )
 
 
-class _Lease:
-    """Keeps other writers out, also of another place; tells who verifies the archive that one is at work."""
-
-    def __init__(self, database: Database, origin: str, worker: str) -> None:
-        self._database = database
-        self._origin = origin
-        self._worker = worker
-
-    def take(self, *, is_locked: bool) -> None:
-        """Take the lease. Raises ArchiveBusy if another process has it.
-
-        One of our own name that has it, and not the lock of a place that can be locked, has died.
-        """
-        with self._database.transaction() as tx:
-            owner = archive_log.read_writer(tx, self._origin)
-            is_dead = is_locked and owner is not None and _name_in(owner) == _name_in(self._worker)
-            self._hold(tx, _LEASE_SECONDS, dead=owner if is_dead else None)
-
-    def keep(self) -> None:
-        """Keep the lease for longer. Raises ArchiveBusy if another process has it by now."""
-        with self._database.transaction() as tx:
-            self._hold(tx, _LEASE_SECONDS)
-
-    def give_back(self) -> None:
-        """Give it back: whatever was written belongs to a checkpoint."""
-        with self._database.transaction() as tx:
-            archive_log.release_writer(tx, self._origin, self._worker)
-
-    def leave(self) -> None:
-        """Let others have it, and its owner be known: something lies there that belongs to no checkpoint."""
-        with self._database.transaction() as tx:
-            self._hold(tx, 0)
-
-    def _hold(self, tx: Transaction, seconds: float, *, dead: str | None = None) -> None:
-        if archive_log.acquire_writer(tx, self._origin, self._worker, seconds, dead=dead):
-            return
-        raise ArchiveBusy(
-            f"another process, {archive_log.read_writer(tx, self._origin)}, is writing the archive of "
-            f"{self._origin}; if it has died, another may go on {_LEASE_SECONDS / 60:.0f} minutes later"
-        )
-
-
-def _name_in(worker: str) -> str:
-    """Return what a worker is called without what is new with each start."""
-    return worker.rsplit(":", 2)[0]
-
-
 @contextmanager
-def _leased(database: Database, place: Place, origin: str, worker: str) -> Iterator[_Lease]:
-    """Be the only writer while the block lasts. Raises ArchiveBusy if there is another one."""
+def _leased(
+    database: Database, place: Place, key: VerifierKey, worker: str, *, new_log: bool
+) -> Iterator[tuple[Lease, str | None]]:
+    """Be the only writer while the block lasts. Raises ArchiveBusy if there is another one.
+
+    Yields its lease, and the name of the log whose place this one takes, if any.
+    """
+    origin = key.name
+    if not new_log:
+        require_begun(database, place, key)
     with place.lock() as is_locked:
-        with database.transaction() as tx:
-            archive_log.start_log(tx, origin)
-        lease = _Lease(database, origin, worker)
+        with database.transaction(durable=True) as tx:
+            replaced = archive_log.start_log(tx, origin, anew=new_log)
+            if replaced is not None:
+                require_vacant(place, origin)
+        lease = Lease(database, origin, worker)
         lease.take(is_locked=is_locked)
         try:
-            yield lease
+            yield lease, replaced
         except MaiaSyncError:
             with suppress(MaiaSyncError):
                 place.settle()  # what is on its way must not arrive among the next writer's files
             with suppress(MaiaSyncError):
-                lease.leave()
+                _leave(place, lease)
             raise
 
 
-class _Written(NamedTuple):
-    """What lies at the place beyond the checkpoint, and waits to be published."""
-
-    entries: Counter[str]
-    sums: list[Sum]
-    segment_bytes: int
+def _leave(place: Place, lease: Lease) -> None:
+    """Let the next writer know that something lies there, also if another went on meanwhile."""
+    if not lease.retake():
+        return
+    try:
+        if lease.begun is not None and place.read(UNFINISHED) is None:
+            place.replace(UNFINISHED, lease.begun)
+    finally:
+        lease.leave()
 
 
 class _Create:
     """One create, with what it has come to so far."""
 
-    def __init__(self, database: Database, place: Place, signer: Signer, lease: _Lease) -> None:
+    def __init__(self, database: Database, place: Place, signer: Signer, lease: Lease) -> None:
         self._database = database
         self._place = place
         self._signer = signer
         self._lease = lease
-        self.head, self.was_cut_off = recover(database, place, signer.verifier)
+        recovered = recover(database, place, signer.verifier, lease)
+        self.head = recovered.before
         self.size_before = self.size
-        self._log = LogWriter.open(place, self.head)
+        self.was_cut_off = recovered.was_cut_off
         self.entries: Counter[str] = Counter()
         self.segments = 0
         self.segment_bytes = 0
         self.checkpoints = 0
+        self._completed = [] if recovered.completed is None else [recovered.completed]
+        self._front = recovered.front
+        if recovered.head is not None and recovered.written is not None:
+            self._count(recovered.head, recovered.written)
+        self._log = LogWriter.open(place, self.head)
 
     @property
     def size(self) -> int:
         """How many entries the log has, up to its checkpoint."""
         return 0 if self.head is None else self.head.size
 
+    def begin_anew(self, stopped: Stopped) -> None:
+        """Forget what was archived in another log, if this one takes its place and has no checkpoint yet."""
+        with self._database.transaction(write=False) as tx:
+            if not archive_anew.takes_a_place(tx, self._signer.name):
+                return
+        for forget in archive_anew.STEPS:
+            after, is_more = None, True
+            while is_more and stopped() is None:
+                with self._database.transaction() as tx:
+                    self._lease.keep_in(tx)
+                    after = forget(tx, after)
+                is_more = after is not None
+
     def enrol(self, stopped: Stopped) -> int:
         """Have the changes of all tasks noted from now on; return how many are new to it."""
         enrolled = 0
         while stopped() is None:
             with self._database.transaction() as tx:
+                self._lease.keep_in(tx)
                 more = archive_log.enrol_tasks(tx, _ENROLLED_AT_ONCE)
             enrolled += more
             if not more:
@@ -212,37 +203,30 @@ class _Create:
         self._publish(self._log.finish(), marks, written)
         return written.entries.total() >= _MOST_RECORDS
 
-    def _publish(self, head: TreeHead, marks: Marks, written: _Written) -> None:
-        note = sign_checkpoint(head, self._signer)
+    def _publish(self, head: TreeHead, marks: Marks, written: Written) -> None:
         self._place.settle()
-        number = self._note_pending(head, note, marks)
-        self._place.replace(MANIFEST, self._lengthened_manifest(written.sums))
-        self._place.write_new(checkpoint_path(head.size), note.encode())
-        self._place.settle()
-        self._lease.keep()
-        self._place.replace(CHECKPOINT, note.encode())
-        self._note_done(number)
+        number, note = self._sign(head, marks)
+        self._lease.begun = None
+        manifest = (self._front.manifest or b"") + encode_manifest(written.sums)
+        new = Front(note.encode(), manifest)
+        publish(self._database, self._place, self._lease, number, head.size, old=self._front, new=new)
+        self._completed.append(number)
+        self._front = new
         delete_old_partials(self._place, head.size, since=self.size)
         self._place.delete([UNFINISHED])
         self._count(head, written)
 
-    def _note_pending(self, head: TreeHead, note: str, marks: Marks) -> int:
+    def _sign(self, head: TreeHead, marks: Marks) -> tuple[int, str]:
+        """Sign a checkpoint, which whoever comes next completes if this process does not."""
         with self._database.transaction(durable=True) as tx:
-            return archive_log.open_checkpoint(
+            self._lease.keep_in(tx)
+            note = sign_checkpoint(head, self._signer)
+            number = archive_log.open_checkpoint(
                 tx, origin=self._signer.name, head=head, note=note, marks=marks
             )
+        return number, note
 
-    def _note_done(self, number: int) -> None:
-        with self._database.transaction(durable=True) as tx:
-            archive_log.complete_checkpoint(tx, number)
-
-    def _lengthened_manifest(self, sums: Iterable[Sum]) -> bytes:
-        held = self._place.read(MANIFEST)
-        if held is None and self.head is not None:
-            raise ArchiveDiffers(f"{self._place.name}: {MANIFEST} is missing: bring it back from a copy")
-        return (held or b"") + encode_manifest(sums)
-
-    def _count(self, head: TreeHead, written: _Written) -> None:
+    def _count(self, head: TreeHead, written: Written) -> None:
         self.head = head
         self.entries += written.entries
         self.segments += len(written.sums)
@@ -251,7 +235,7 @@ class _Create:
 
     def _write(
         self, batches: Iterable[list[Record]], stopped: Stopped, observers: Sequence[Observe]
-    ) -> _Written | None:
+    ) -> Written | None:
         """Write records to the log and their payloads beside it; None if there are none, or if stopped."""
         entries: Counter[str] = Counter()
         sums: list[Sum] = []
@@ -265,7 +249,7 @@ class _Create:
                 size += len(segment.content)
             entries += chunk.types
             self._tell(observers, entries, sums, size)
-        return _Written(entries, sums, size) if entries and stopped() is None else None
+        return Written(entries, sums, size) if entries and stopped() is None else None
 
     def _chunks(self, batches: Iterable[list[Record]], stopped: Stopped) -> Iterator[Chunk]:
         """Yield chunks whose entries have been appended to the log."""
@@ -286,8 +270,10 @@ class _Create:
         """Append as many records as a chunk has room for; return how many."""
         if self._log.size == self.size:
             require_pyarrow()
+            self._lease.keep()
             unfinished = Unfinished(since=self.size, origin=self._signer.name)
-            self._place.replace(UNFINISHED, msgspec.json.encode(unfinished))
+            self._lease.begun = msgspec.json.encode(unfinished)
+            self._place.replace(UNFINISHED, self._lease.begun)
         entries = chunk.take(records)
         self._log.append(entries)
         return len(entries)
@@ -322,6 +308,11 @@ class _Create:
             self._lease.give_back()
         else:
             self._lease.leave()
+
+    def older_runs(self) -> list[int]:
+        """Return the runs among what was archived that have noted nothing for the archive."""
+        with self._database.transaction(write=False) as tx:
+            return archive_log.runs_without_notes(tx, self._completed)
 
     def newest(self) -> CheckpointRow | None:
         """Return the newest checkpoint, as the database knows it."""

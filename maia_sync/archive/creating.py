@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
+
+_MOST_NAMED: Final = 5
+"""Runs that a sentence names."""
 
 
 class CreateProgress(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,10 +39,16 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True):
     """The newest one, as it was signed; None if there is none."""
     segments: int
     segment_bytes: int
+    replaced: str | None
+    """The log whose place this one has taken: everything is archived anew."""
     enrolled: int
     """Tasks that are archived from now on."""
     was_cut_off: bool
-    """Whether the create before had been cut off; what it left was put in order first."""
+    """Whether the create before had been cut off; what it left was put in order first, and counts here if it
+    had signed a checkpoint that was not yet the archive's.
+    """
+    older_runs: tuple[int, ...]
+    """Ids of runs, among the new entries, that an older version has made since the log was begun."""
     anchor: AnchorOutcome
     """What became of the newest checkpoint."""
     anchor_error: str | None
@@ -56,6 +65,22 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True):
     def root(self) -> str | None:
         """The newest checkpoint's root, as it stands there."""
         return None if self.checkpoint is None else self.checkpoint.split("\n")[2]
+
+    @property
+    def incomplete(self) -> str | None:
+        """What is missing because older versions still write the database; None if nothing is."""
+        if not self.older_runs:
+            return None
+        named = [f"{number}" for number in self.older_runs[:_MOST_NAMED]]
+        more = len(self.older_runs) - len(named)
+        named += [f"{more:,} more"] if more else []
+        listed = " and ".join(part for part in (", ".join(named[:-1]), named[-1]) if part)
+        runs = f"run {listed} was" if len(self.older_runs) == 1 else f"runs {listed} were"
+        return (
+            f"{runs} made by an older version, which notes nothing for the archive: what it stored is "
+            "missing there (`maia-sync archive verify` names it). Stop such workers, and begin anew with "
+            "`maia-sync archive create --new-log`"
+        )
 
 
 Anchor: TypeAlias = Callable[[str, int], None]

@@ -10,13 +10,13 @@ from bisect import bisect_left
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from maia_sync.archive.database_checkpoints import compare_checkpoints
 from maia_sync.archive.entry import decode_entry, text_of_moment
 from maia_sync.archive.finding import place_of_event
-from maia_sync.archive.layout import CHECKPOINT, checkpoint_path
-from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.numbers import Numbers
-from maia_sync.errors import ArchiveDiffers
+from maia_sync.archive.retelling import TABLES
 from maia_sync.store import archive_compare, archive_log
+from maia_sync.store.moments import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.log_reader import LogReader
     from maia_sync.archive.note import VerifierKey
-    from maia_sync.store.archive_compare import Kind
-    from maia_sync.store.archive_log import CheckpointRow
+    from maia_sync.store.archive_compare import Kind, StoredCheckpoint
     from maia_sync.store.database import Transaction
 
-_TABLES: Final[dict[Kind, str]] = {"quarantine": "quarantine", "sent": "sent_message", "run": "sync_run"}
+_KINDS: Final[tuple[Kind, ...]] = ("quarantine", "sent", "run")
 _OF_EVENTS: Final = frozenset(("event", "revision", "missing"))
 _MOST_NAMED: Final = 2_000_000
 """Payloads that are kept in memory, as hashes, to find out which rows of a task are too many."""
@@ -95,7 +94,7 @@ class ArchiveSums:
         self._tasks: defaultdict[str, TaskSums] = defaultdict(TaskSums)
         self._vanished: dict[int, tuple[int, str]] = {}
         """Of events that are marked vanished, by the hash of their key: entry, and when they were."""
-        self._numbers: dict[Kind, Numbers] = {kind: Numbers() for kind in _TABLES}
+        self._numbers: dict[Kind, Numbers] = {kind: Numbers() for kind in _KINDS}
         self._others: dict[tuple[Kind, int], tuple[int, str]] = {}
         """Rows that are not as their latest entry says: that entry, and how they differ."""
         self._gone = 0
@@ -103,7 +102,7 @@ class ArchiveSums:
     def take(self, index: int, entry: Entry) -> None:
         """Take an entry, in the log's order."""
         kind = entry.type
-        if entry.task is None or kind in _TABLES:
+        if entry.task is None or kind in TABLES:
             return
         sums = self._tasks[entry.task]
         if kind == "event":
@@ -158,27 +157,27 @@ class ArchiveSums:
         key: VerifierKey,
         findings: Findings,
         *,
-        done: CheckpointRow | None,
+        done: StoredCheckpoint | None,
         copies: AbstractSet[int],
     ) -> Sums:
         """Report how the database differs, as a snapshot shows it."""
-        _compare_checkpoints(tx, log, key, findings, done=done, copies=copies)
+        compare_checkpoints(tx, log, key, findings, done=done, copies=copies)
         size = log.head.size
-        waiting = _read_waiting(tx, size)
+        waiting = _read_waiting(tx, size, findings)
         enrolled = archive_compare.read_enrolled(tx)
         self._compare_numbers(tx, size, findings)
-        is_older = done is not None and done.head.size > size
+        is_older = done is not None and done.size > size
         if self.is_whole and not is_older:  # what has come since is noted for a day only
             self._compare_counts(tx, log, waiting, enrolled, findings)
             self._compare_turns(waiting, findings)
             self._compare_marks(tx, log, waiting, enrolled, findings)
         return Sums(
-            waiting=archive_log.count_waiting(tx).rows,
+            waiting=archive_log.count_waiting(tx, dated=False).rows,
             not_enrolled=sum(not archived for archived in enrolled.values()),
         )
 
     def _compare_numbers(self, tx: Transaction, size: int, findings: Findings) -> None:
-        for kind, table in _TABLES.items():
+        for kind in _KINDS:
             met = self._numbers[kind]
             for number, is_archived in archive_compare.read_numbers(tx, kind, size):
                 if not is_archived:
@@ -186,12 +185,12 @@ class ArchiveSums:
                 elif self.is_whole and number not in met:
                     findings.add(
                         "database",
-                        f"row {number} of {table}",
+                        f"row {number} of {TABLES[kind]}",
                         "is marked as archived, and no entry of the archive tells of it",
                     )
         for (kind, number), (index, wrong) in sorted(self._others.items()):
             findings.add(
-                "database", f"row {number} of {_TABLES[kind]}", f"{wrong} (entry {index} of the archive)"
+                "database", f"row {number} of {TABLES[kind]}", f"{wrong} (entry {index} of the archive)"
             )
 
     # Events
@@ -206,7 +205,7 @@ class ArchiveSums:
     ) -> None:
         stored = _sum_up(tx)
         differing: dict[str, _Waiting] = {}
-        for task_id in sorted(stored.keys() | self._tasks.keys()):
+        for task_id in sorted(stored.keys() | self._tasks.keys(), key=str):
             told = self._tasks.get(task_id)
             if told is None and enrolled.get(task_id) is False:
                 continue
@@ -256,10 +255,10 @@ class ArchiveSums:
             waits = waiting.get(task_id)
             if key in changed or not enrolled.get(task_id) or (waits is not None and waits.is_whole):
                 continue
-            place = place_of_event(task_id, group, timestamp, ordinal)
+            place = _place_of(task_id, group, timestamp, ordinal)
             if told is None:
                 findings.add("database", place, "is marked vanished in the database, and not by the archive")
-            elif told[1] != text_of_moment(moment):
+            elif not _is_told_as(told[1], moment):
                 findings.add(
                     "database",
                     place,
@@ -301,13 +300,32 @@ def _sum_up(tx: Transaction) -> defaultdict[str, TaskSums]:
     return stored
 
 
+def _is_told_as(received: str, given: str) -> bool:
+    """Compare a moment of an entry with one that the database gives as text, whatever that says."""
+    try:
+        return f"{received[:10]} {received[11:26]}" == given or text_of_moment(read_moment(given)) == received
+    except ValueError:
+        return False
+
+
+def _place_of(task_id: str, group: object, timestamp: int, ordinal: int) -> str:
+    """Name a row of the database, where a group may be anything."""
+    return place_of_event(task_id, group if isinstance(group, str) else str(group), timestamp, ordinal)
+
+
 def _hash_of(entry: Entry) -> int:
     return hash((entry.task, entry.group, entry.timestamp, entry.ordinal))
 
 
-def _read_waiting(tx: Transaction, size: int) -> dict[str, _Waiting]:
+def _read_waiting(tx: Transaction, size: int, findings: Findings) -> dict[str, _Waiting]:
     waiting: defaultdict[str, _Waiting] = defaultdict(_Waiting)
     for note in archive_compare.read_waiting(tx, size):
+        if not note.is_readable:
+            findings.add(
+                "database",
+                f"row {note.id} of archive_journal",
+                "has changes that cannot be read: it was altered",
+            )
         of_task = waiting[note.task_id]
         of_task.is_whole |= note.is_whole
         of_task.turns += note.is_turn
@@ -339,70 +357,9 @@ def _name_surplus(
                 where = ""
             met.add(hashed)
             if where:
-                place = place_of_event(task_id, name[1], name[2], name[3])
+                place = _place_of(task_id, name[1], name[2], name[3])
                 findings.add("database", f"{place}, revision {name[4]}", f"stands {where}")
 
 
 def _waits(waits: _Waiting, name: tuple[str, int, int, int]) -> bool:
     return name in waits.revised or (name[3] == 0 and name[:3] in waits.new)
-
-
-def _compare_checkpoints(
-    tx: Transaction,
-    log: LogReader,
-    key: VerifierKey,
-    findings: Findings,
-    *,
-    done: CheckpointRow | None,
-    copies: AbstractSet[int],
-) -> None:
-    """Compare the checkpoints that the database has made with those that lie in the archive."""
-    head = log.head
-    if done is not None and done.head.size > head.size:
-        findings.add(
-            "rollback",
-            CHECKPOINT,
-            f"tells of {head.size:,} entries, and the database has written {done.head.size:,}: the archive "
-            "has been put back to an older state",
-        )
-    known: set[int] = set()
-    if archive_log.read_origin(tx) != key.name:
-        findings.add("database", "archive_log", f"does not say that the database is archived as {key.name}")
-    for size, root, note in archive_compare.read_checkpoints(tx, key.name):
-        if not _is_signed(note, key, size, root):
-            findings.add(
-                "database", f"checkpoint of {size:,} entries", "is not as it was signed, in the database"
-            )
-        if size > head.size:
-            continue
-        known.add(size)
-        if size not in copies:
-            findings.add("file", checkpoint_path(size), "is missing: the database has made this checkpoint")
-        if _root_at(log, size) not in (None, root):
-            findings.add(
-                "database",
-                f"checkpoint of {size:,} entries",
-                "has another root in the database than in the archive: they do not belong together",
-            )
-    for size in sorted({*copies, head.size} - known):
-        if size > head.size:
-            break
-        findings.add(
-            "database",
-            f"checkpoint of {size:,} entries",
-            "is not known to the database: that was put back to an older state, or the archive is another's",
-        )
-
-
-def _is_signed(note: str, key: VerifierKey, size: int, root: bytes) -> bool:
-    try:
-        return open_checkpoint(note, key) == (size, root)
-    except ArchiveDiffers:
-        return False
-
-
-def _root_at(log: LogReader, size: int) -> bytes | None:
-    try:
-        return log.root_at(size)
-    except ArchiveDiffers:
-        return None

@@ -27,9 +27,9 @@ def require_cryptography() -> None:
 
 def make_private_key() -> tuple[PrivateKey, bytes]:
     """Return a new key, and as PEM (PKCS #8)."""
+    key = _curve().Ed25519PrivateKey.generate()
     from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - an extra, and slow to load
 
-    key = _curve().Ed25519PrivateKey.generate()
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

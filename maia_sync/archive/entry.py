@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES: Final = 65_535
 SALT_BYTES: Final = 32
+_LARGE: Final = 1 << 16
 _LONGEST_TIMESTAMP: Final = 64
 _LONGEST_TEXT: Final = 8_000
 """Characters of an error or a reason, which may take six bytes each in JSON."""
@@ -76,6 +77,7 @@ _FACTS: Final[dict[str, type[Facts]]] = {
     "quarantine": QuarantineFacts,
     "segment": SegmentFacts,
 }
+_TOO_DEEP: Final = "the JSON is nested too deeply"
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Entry)
 
@@ -104,7 +106,11 @@ def payload_of(record: Record) -> bytes:
 
 def payload_hash(salt: bytes, payload: bytes) -> str:
     """Return what an entry says of a payload: hex of SHA-256 over salt and payload."""
-    return hashlib.sha256(salt + payload).hexdigest()
+    if len(payload) < _LARGE:
+        return hashlib.sha256(salt + payload).hexdigest()
+    hashed = hashlib.sha256(salt)  # without a copy of what is large
+    hashed.update(payload)
+    return hashed.hexdigest()
 
 
 def entry_of(record: Record, payload: str | None) -> Entry:
@@ -141,14 +147,20 @@ def encode_entry(entry: Entry) -> bytes:
 
 def decode_entry(encoded: bytes) -> Entry:
     """Return an entry. Raises msgspec.DecodeError (a ValueError) for what is none."""
-    return _decoder.decode(encoded)
+    try:
+        return _decoder.decode(encoded)
+    except RecursionError as error:
+        raise msgspec.DecodeError(_TOO_DEEP) from error
 
 
 def facts_of(entry: Entry) -> Facts | None:
     """Return what more an entry tells. Raises msgspec.DecodeError (a ValueError) for what is none."""
     if not isinstance(entry.facts, msgspec.Raw) or entry.type not in _FACTS:
         return None
-    return msgspec.json.decode(entry.facts, type=_FACTS[entry.type])
+    try:
+        return msgspec.json.decode(entry.facts, type=_FACTS[entry.type])
+    except RecursionError as error:
+        raise msgspec.DecodeError(_TOO_DEEP) from error
 
 
 def _bounded(

@@ -59,6 +59,12 @@ def _spelt(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number and its noun: "1 entry", "1,234 entries"."""
+    things = f"{thing[:-1]}ies" if thing.endswith("y") else f"{thing}s"
+    return f"{number:,} {thing if number == 1 else things}"
+
+
 def place_of_event(
     task: str | None, group: str | None, timestamp: int | str | None, ordinal: int | None
 ) -> str:

@@ -17,18 +17,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from maia_sync.archive.background import Background
-from maia_sync.archive.place import FileThere, checked_path
-from maia_sync.errors import ArchiveBusy, ArchiveError
+from maia_sync.archive.limits import most_bytes
+from maia_sync.archive.place import FileThere, changed, checked_path, too_large
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-_NEW: Final = ".new"
+NEW: Final = ".new"
+"""Where files lie before they get their names; they are not listed."""
 _THREADS: Final = 8
 _MOST_WAITING: Final = 4096
 """Files that may wait to be made durable."""
 _NO_LINKS: Final = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 _GONE: Final = (FileNotFoundError, NotADirectoryError)
+_READING: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Neither follows a link nor waits for whoever writes to a pipe."""
+_OPENS_NO_FILE: Final = (errno.ELOOP, errno.ENXIO, errno.EISDIR)
+LINK: Final = "is a link to another place: an archive holds none, so it has been put there"
+NO_FILE: Final = "is no file: it has been put there"
+_DEEPEST: Final = 16
+"""Folders in one another, more than an archive has; what lies deeper is listed as if it were one file."""
 
 
 class FolderPlace:
@@ -38,6 +47,8 @@ class FolderPlace:
         self._folder = folder.absolute()
         self._made: set[Path] = set()
         """Folders that are there."""
+        self._plain: set[Path] = set()
+        """Folders below its own that are no links."""
         self._unsettled: set[Path] = set()
         """Folders whose entries are not yet durable."""
         self._background = Background(threads=_THREADS, most_weight=_MOST_WAITING)
@@ -49,11 +60,21 @@ class FolderPlace:
 
     def read(self, path: str) -> bytes | None:
         """Return a file's bytes; None if there is none."""
+        target, most = self._at(path), most_bytes(path)
         try:
-            return self._at(path).read_bytes()
+            self._require_no_links(target.parent)
+            with os.fdopen(os.open(target, _READING), "rb") as file:
+                there = os.fstat(file.fileno())
+                if not stat.S_ISREG(there.st_mode):
+                    raise self._planted(target, NO_FILE)
+                if there.st_size > most:
+                    raise too_large(self.name, path, there.st_size, most)
+                return file.read(there.st_size)
         except _GONE:
             return None
         except OSError as error:
+            if error.errno in _OPENS_NO_FILE:
+                raise self._planted(target, LINK if error.errno == errno.ELOOP else NO_FILE) from error
             raise self._failed("read", path, error) from error
 
     def write_new(self, path: str, content: bytes) -> None:
@@ -90,11 +111,18 @@ class FolderPlace:
         except OSError as error:
             raise self._failed("write", path, error) from error
 
+    def swap(self, path: str, old: bytes | None, new: bytes) -> None:
+        """Do as `replace`, if `old` is what the file holds; its lock keeps others out meanwhile."""
+        if self.read(path) != old:
+            raise changed(self.name, path)
+        self.replace(path, new)
+
     def delete(self, paths: Iterable[str]) -> None:
         """Delete files, and the folders that become empty."""
         parents = set()
         for path in paths:
             target = self._at(path)
+            self._require_no_links(target.parent)
             try:
                 target.unlink()
             except _GONE:
@@ -108,18 +136,20 @@ class FolderPlace:
     def list(self, prefix: str = "") -> Iterator[FileThere]:
         """Yield the files below a folder, or all; what is about to be written is none."""
         start = self._at(prefix.rstrip("/")) if prefix else self._folder
-        waiting = [start]
+        self._require_no_links(start)
+        waiting = [(start, 0)]
         while waiting:
-            folder = waiting.pop()
+            folder, depth = waiting.pop()
             for entry in self._entries(folder):
-                if folder == self._folder and entry.name == _NEW:
-                    continue
                 try:
-                    if entry.is_dir(follow_symlinks=False):
-                        waiting.append(Path(entry.path))
+                    is_folder = entry.is_dir(follow_symlinks=False)
+                    if is_folder and folder == self._folder and entry.name == NEW:
                         continue
-                    size = entry.stat().st_size
-                except OSError:  # it has just gone, or is a link that leads nowhere
+                    if is_folder and depth < _DEEPEST:
+                        waiting.append((Path(entry.path), depth + 1))
+                        continue
+                    size = 0 if is_folder else entry.stat(follow_symlinks=False).st_size
+                except OSError:  # it has just gone
                     size = 0
                 yield FileThere(os.path.relpath(entry.path, self._folder), size)
 
@@ -135,14 +165,18 @@ class FolderPlace:
     def lock(self) -> Iterator[bool]:
         """Keep other writers out; False where the file system cannot do that."""
         try:
-            self._make_folder(self._folder)
+            made = self._make_folder(self._folder)
             descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise self._failed("write", "", error) from error
+        is_locked = False
         try:
-            yield self._is_locked(descriptor)
-            self._remove_empty(self._folder / _NEW)
+            is_locked = self._is_locked(descriptor)
+            yield is_locked
+            self._remove_empty(self._folder / NEW)
         finally:
+            if is_locked:
+                self._remove_made(made)
             os.close(descriptor)
 
     def _is_locked(self, descriptor: int) -> bool:
@@ -152,10 +186,30 @@ class FolderPlace:
             raise ArchiveBusy(f"{self.name}: another process is writing this archive") from error
         except OSError:
             return False
+        if not self._is_still(descriptor):
+            raise ArchiveBusy(f"{self.name}: another process has just removed this folder")
+        self._require_no_links(self._folder / NEW)
         with suppress(OSError):  # what a writer that died was about to write
-            for entry in self._entries(self._folder / _NEW):
+            for entry in self._entries(self._folder / NEW):
                 Path(entry.path).unlink(missing_ok=True)
         return True
+
+    def _is_still(self, descriptor: int) -> bool:
+        """Tell whether what is locked still has the folder's name: a writer may have removed its own."""
+        try:
+            return os.path.samestat(os.fstat(descriptor), self._folder.stat())
+        except OSError:
+            return False
+
+    def _remove_made(self, made: Sequence[Path]) -> None:
+        """Remove the folders that were made for this writer, if it has written nothing."""
+        for folder in reversed(made):
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+            self._made.discard(folder)
+            self._unsettled -= {folder, folder.parent}
 
     def _at(self, path: str) -> Path:
         return self._folder / checked_path(path, self.name)
@@ -171,7 +225,7 @@ class FolderPlace:
 
     def _write_beside(self, content: bytes, *, durably: bool = False) -> Path:
         """Write the bytes to a file of a name of its own, which is about to get another."""
-        new = self._folder / _NEW
+        new = self._folder / NEW
         self._make_folder(new)
         beside = new / secrets.token_hex(8)
         try:
@@ -187,15 +241,39 @@ class FolderPlace:
             raise
         return beside
 
-    def _make_folder(self, folder: Path) -> None:
+    def _make_folder(self, folder: Path) -> Sequence[Path]:
+        """Make a folder and those above it; return which were not there, the highest first."""
+        new: list[Path] = []
         if folder in self._made:
-            return
+            return new
+        self._require_no_links(folder)
         for each in (*reversed(folder.parents), folder):
             if each not in self._made and not each.is_dir():
                 with suppress(FileExistsError):
                     each.mkdir()
+                    new.append(each)
                 self._unsettled.add(each.parent)
             self._made.add(each)
+        return new
+
+    def _require_no_links(self, folder: Path) -> None:
+        """Raise ArchiveDiffers if a folder, or one on the way to it from the archive's own, is a link."""
+        below: list[Path] = []
+        while folder not in self._plain and folder != self._folder:
+            below.append(folder)
+            folder = folder.parent
+        for each in reversed(below):
+            try:
+                mode = each.lstat().st_mode
+            except OSError:  # it is not there
+                return
+            if stat.S_ISLNK(mode):
+                raise self._planted(each, LINK)
+            if stat.S_ISDIR(mode):
+                self._plain.add(each)
+
+    def _planted(self, target: Path, what: str) -> ArchiveDiffers:
+        return ArchiveDiffers(f"{self.name}: {os.path.relpath(target, self._folder)} {what}")
 
     def _remove_empty(self, folder: Path) -> None:
         while folder != self._folder:
@@ -204,6 +282,7 @@ class FolderPlace:
             except OSError:  # not empty
                 return
             self._made.discard(folder)
+            self._plain.discard(folder)
             self._unsettled.discard(folder)
             folder = folder.parent
 

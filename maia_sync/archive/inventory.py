@@ -7,9 +7,12 @@ import stat
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Final
 
-from maia_sync.archive.folder import FolderPlace
+from maia_sync.archive.finding import counted
+from maia_sync.archive.folder import LINK, NEW, NO_FILE, FolderPlace
 from maia_sync.archive.layout import CHECKPOINT, UNFINISHED, parse_checkpoint_path, size_needed
+from maia_sync.archive.limits import most_bytes
 from maia_sync.archive.manifest import MANIFEST
+from maia_sync.archive.place import oversize
 from maia_sync.archive.segment import parse_segment_path
 from maia_sync.archive.tiles import WIDTH, TilePath, parse_path, partials_of
 
@@ -18,15 +21,16 @@ if TYPE_CHECKING:
 
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.place import FileThere, Place
+    from maia_sync.archive.verifying import Stopped
 
 _MOST_ODD: Final = 100_000
-_TILE_BYTES: Final = 32 * WIDTH
-_BUNDLE_BYTES: Final = WIDTH * (2 + 65_535)
-_SMALL: Final = 100_000
-"""Bytes of a checkpoint, and of `unfinished`, at most."""
-_SEGMENT_BYTES: Final = 2 << 30
-NEW: Final = ".new"
-"""Where a folder's writer puts files before they get their names; such files are not listed."""
+_SUMS_BYTES: Final = 64 << 20
+"""Of SHA256SUMS, in any case ..."""
+_SUM_BYTES: Final = 200
+"""... and more for each data segment."""
+_FIRST: Final = frozenset((CHECKPOINT, MANIFEST, "checkpoints"))
+"""What is read to know with what all else is to be compared."""
+_FOLDERS: Final = frozenset(("data", "tile"))
 _FOREIGN: Final = "belongs to no archive: it has been put there, or renamed"
 
 
@@ -44,8 +48,10 @@ class Inventory:
         self.unborn: list[str] = []
         """What a writer to a folder had not yet given its name."""
         self.has_unfinished = False
+        self.is_archive = False
+        """Whether there is any file that archives have."""
         self.is_safe = True
-        """Whether all may be read: there are no links, no devices and nothing of an impossible size."""
+        """Whether what all begins with may be read: no links, no devices, nothing of an impossible size."""
 
     def judge(self, size: int, findings: Findings) -> list[str]:
         """Report what is in no log of this size, as its name tells; return what a create beyond it writes."""
@@ -66,32 +72,63 @@ class Inventory:
                 )
         return beyond
 
-    def missing_partials(self, size: int, findings: Findings) -> None:
-        """Report partial files that an earlier checkpoint needs, and that no full one stands in for."""
+    def missing_partials(
+        self, size: int, findings: Findings, *, beyond: Iterable[str], faulty: Iterable[str]
+    ) -> set[str]:
+        """Report partial files that a checkpoint needs, and that no full one stands in for.
+
+        A create may delete them once the full ones are there, and publish its checkpoint only after these
+        were copied. Returns the full files beyond this size that stand in for partial ones, which are not
+        among the `faulty` ones.
+        """
+        full_ones = {path for path in beyond if not any(each.startswith(f"{path}.p/") for each in faulty)}
+        stand_ins: set[str] = set()
         for earlier in self.checkpoints:
             if earlier > size:
                 continue
             for path in partials_of(earlier):
-                if TilePath(path.level, path.number).end > size and str(path) not in self.partials:
-                    findings.add(
-                        "file", str(path), f"is missing, which the checkpoint of {earlier:,} entries needs"
-                    )
+                full = TilePath(path.level, path.number)
+                if full.end <= size or str(path) in self.partials:
+                    continue
+                if str(full) in full_ones:
+                    stand_ins.add(str(full))
+                    continue
+                needs = f"which the checkpoint of {counted(earlier, 'entry')} needs"
+                findings.add("file", str(path), f"is missing, {needs}")
+        return stand_ins
 
 
-def take_inventory(place: Place, size: int, findings: Findings) -> Inventory:
-    """List all files; `size` is that of the log as it was just now, for what is in order then."""
+def take_inventory(place: Place, size: int, findings: Findings, stopped: Stopped) -> Inventory:
+    """List all files; `size` is that of the log as it was just now, for what is in order then.
+
+    Not all of them once `stopped` returns a signal.
+    """
     inventory = Inventory()
+    sums = 0
     for file in place.list():
+        if stopped() is not None:
+            break
         inventory.files += 1
+        sums = file.size if file.path == MANIFEST else sums
+        inventory.is_archive |= _is_of_archives(file.path)
         fault = _fault_of(place, file)
         if fault is not None:
-            inventory.is_safe = False
+            inventory.is_safe &= not _is_in_the_way(place, file.path)
             findings.add("file", file.path, fault)
             continue
         _sort_in(inventory, file.path, size)
+    most = max(_SUMS_BYTES, _SUM_BYTES * len(inventory.segments))
+    if sums > most:
+        inventory.is_safe = False
+        findings.add("file", MANIFEST, oversize(sums, most))
     inventory.checkpoints.sort()
     inventory.unborn = _unborn(place)
     return inventory
+
+
+def _is_of_archives(path: str) -> bool:
+    """Tell whether archives alone have files of this name: anybody may have written SHA256SUMS."""
+    return path in (CHECKPOINT, UNFINISHED) or size_needed(path) is not None
 
 
 def fault_of_file(place: Place, path: str) -> str | None:
@@ -99,14 +136,14 @@ def fault_of_file(place: Place, path: str) -> str | None:
     if not isinstance(place, FolderPlace):
         return None
     try:
-        there = os.lstat(os.path.join(place.name, path))  # noqa: PTH118 - a file's path, as it came
+        there = _look(place, path)
     except (OSError, ValueError):
         return None
     if stat.S_ISREG(there.st_mode):
         return _fault_of_size(path, there.st_size)
     if stat.S_ISLNK(there.st_mode):
-        return "is a link to another place: an archive holds none, so it has been put there"
-    return "is no file: it has been put there"
+        return LINK
+    return NO_FILE
 
 
 def _unborn(place: Place) -> list[str]:
@@ -123,16 +160,24 @@ def _fault_of(place: Place, file: FileThere) -> str | None:
 
 
 def _fault_of_size(path: str, size: int) -> str | None:
-    tile = parse_path(path)
-    if tile is not None:
-        most = _BUNDLE_BYTES if tile.level is None else _TILE_BYTES
-    elif parse_segment_path(path) is not None:
-        most = _SEGMENT_BYTES
-    elif path in (CHECKPOINT, UNFINISHED) or parse_checkpoint_path(path) is not None:
-        most = _SMALL
-    else:
+    if not _is_of_archives(path) and path != MANIFEST:
         return None
-    return f"has {size:,} bytes, and can have {most:,} at most" if size > most else None
+    most = most_bytes(path)
+    return oversize(size, most) if size > most else None
+
+
+def _look(place: FolderPlace, path: str) -> os.stat_result:
+    return os.lstat(os.path.join(place.name, path))  # noqa: PTH118 - a file's path, as it came
+
+
+def _is_in_the_way(place: Place, path: str) -> bool:
+    """Tell whether nothing can be compared because of a file with a fault; others are just not read."""
+    if path.partition("/")[0] not in _FIRST and path not in _FOLDERS:
+        return False
+    try:
+        return not (isinstance(place, FolderPlace) and stat.S_ISDIR(_look(place, path).st_mode))
+    except OSError:
+        return True
 
 
 def _sort_in(inventory: Inventory, path: str, size: int) -> None:

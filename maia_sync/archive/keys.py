@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -12,7 +13,7 @@ from maia_sync.archive.note import Signer, VerifierKey, is_name
 from maia_sync.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 _HEADING: Final = "maia-sync archive key of "
 _NAMED: Final = re.compile(rf"^{_HEADING}(\S+)\s*^-----BEGIN ", re.MULTILINE)
@@ -28,16 +29,43 @@ def make_key(path: Path, name: str) -> VerifierKey:
     """Make a key, with the verifier key beside it. Raises UsageError if one of the files is there already."""
     if not is_name(name):
         raise UsageError("a key's name is not empty, has no spaces and no +, and at most 200 characters")
+    if not path.name or path.is_dir():
+        raise UsageError(f"{path}: is a folder: name the file in it that the key is to go to")
     key, pem = make_private_key()
     verifier = Signer(name, key).verifier
     secret = f"{_HEADING}{name}\n".encode() + pem
+    _write_all(((path, secret, 0o600), _public_file(path, verifier)))
+    return verifier
+
+
+def restore_verifier(path: Path) -> tuple[VerifierKey, bool]:
+    """Return the verifier key of a private key's file, and whether it was missing beside it and is written.
+
+    Raises UsageError if there is no private key, or if something else lies where its verifier key belongs.
+    """
+    try:
+        verifier = load_signer(path).verifier
+    except ConfigError as error:
+        raise UsageError(str(error)) from error
+    public = verifier_path(path)
+    if not os.path.lexists(public):
+        _write_all((_public_file(path, verifier),))
+        return verifier, True
+    if load_verifier(str(public)) != verifier:
+        raise UsageError(f"{public}: is there already, and is not the public half of {path}: {verifier}")
+    return verifier, False
+
+
+def _public_file(path: Path, verifier: VerifierKey) -> tuple[Path, bytes, int]:
+    return verifier_path(path), f"{verifier}\n".encode(), 0o644
+
+
+def _write_all(files: Iterable[tuple[Path, bytes, int]]) -> None:
+    """Write new files with their modes: all of them, or none. Raises UsageError."""
     made: list[Path] = []
     try:
-        for file, content, mode in (
-            (path, secret, 0o600),
-            (verifier_path(path), f"{verifier}\n".encode(), 0o644),
-        ):
-            _write_new(file, content, mode, made)
+        for path, content, mode in files:
+            _write_new(path, content, mode, made)
     except FileExistsError as error:
         _delete(made)
         raise UsageError(f"{error.filename}: is there already, and a key is never overwritten") from error
@@ -46,7 +74,6 @@ def make_key(path: Path, name: str) -> VerifierKey:
         raise UsageError(
             f"{error.filename or path}: cannot be written: {error.strerror or type(error).__name__}"
         ) from error
-    return verifier
 
 
 def _write_new(path: Path, content: bytes, mode: int, made: list[Path]) -> None:
@@ -83,6 +110,8 @@ def load_verifier(key: str | Path) -> VerifierKey:
     Raises ConfigError for a Path, which a configuration has named, and UsageError for a text, which a person
     has typed.
     """
+    if not str(key).strip():
+        raise UsageError("expected a verifier key, or a file that holds one, not an empty text")
     if isinstance(key, str) and key.count("+") >= 2 and not os.path.isfile(key):  # noqa: PTH113 - never raises
         try:
             return VerifierKey.parse(key.strip())
@@ -102,6 +131,8 @@ def _why(error: ValueError) -> str:
 
 def _read(path: Path, wrong: type[ConfigError | UsageError]) -> bytes:
     try:
+        if stat.S_ISFIFO(path.lstat().st_mode):  # a shell's <(command) is a link to one
+            raise _named(wrong, f"{path}: is no file, but a pipe")
         with path.open("rb") as file:
             return file.read(_LONGEST_FILE)
     except (OSError, ValueError) as error:

@@ -9,6 +9,7 @@ import msgspec
 
 from maia_sync.archive.segment import parse_segment_path
 from maia_sync.archive.tiles import parse_path
+from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
     from maia_sync.archive.place import Place
@@ -61,10 +62,8 @@ def read_unfinished(place: Place) -> Unfinished | None:
 
     What cannot be read counts as left by a create since the very beginning, of a log without a name.
     """
-    content = place.read(UNFINISHED)
-    if content is None:
-        return None
     try:
-        return msgspec.json.decode(content, type=Unfinished)
-    except ValueError:
+        content = place.read(UNFINISHED)
+        return None if content is None else msgspec.json.decode(content, type=Unfinished)
+    except (ValueError, RecursionError, ArchiveDiffers):
         return Unfinished(since=0, origin="")

@@ -14,7 +14,7 @@ from maia_sync.archive.tiles import FOLDER, WIDTH, TilePath, height, parse_path,
 from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.tile_files import TileFiles
@@ -26,18 +26,23 @@ _FORGED: Final = (
     "has been altered and its tiles have been made again"
 )
 Problem = tuple[str, str]
+_MOST_UNREAD: Final = 1_000
+"""Then the archive is not worth a longer look: a checkpoint can tell of any number of files."""
 
 
-def check_tiles(files: TileFiles, head: TreeHead) -> Iterator[Problem]:
+def check_tiles(files: TileFiles, head: TreeHead, stopped: Callable[[], object]) -> Iterator[Problem]:
     """Yield each file that differs, and what is wrong with it: see LogReader.check_tiles."""
-    yield from _Check(files, head).problems()
+    yield from _Check(files, head, stopped).problems()
 
 
 class _Check:
     """One pass over all files of a tree."""
 
-    def __init__(self, files: TileFiles, head: TreeHead) -> None:
+    def __init__(self, files: TileFiles, head: TreeHead, stopped: Callable[[], object]) -> None:
         self._files = files
+        self._stopped = stopped
+        self._unread = 0
+        """Files of this size that are missing, or cannot be read."""
         self._head = head
         self._older = self._older_partials()
 
@@ -48,6 +53,11 @@ class _Check:
         yield from ((str(path), what) for path, what in wrong.items())
         for path, hashes in zip(edge, best, strict=True):
             yield from self._check_below(path, hashes)
+        if self._unread > _MOST_UNREAD:
+            yield (
+                FOLDER,
+                f"lacks more than {_MOST_UNREAD:,} files of this log: the others were not looked for",
+            )
 
     def _best_edge(self, edge: list[TilePath], wrong: dict[TilePath, str]) -> list[list[bytes] | None]:
         """Return what the last tile of each level holds, or should hold; note in `wrong` which differ.
@@ -97,6 +107,8 @@ class _Check:
                 yield from (tile, TilePath(None, tile.number))
 
     def _check_tile(self, path: TilePath, expected: bytes | None) -> Iterator[Problem]:
+        if self._unread > _MOST_UNREAD or self._stopped() is not None:
+            return
         wrong: dict[TilePath, str] = {}
         hashes = self._hashes(path, wrong)
         if hashes is None or (expected is not None and root_of(hashes) != expected):
@@ -112,6 +124,7 @@ class _Check:
         try:
             entries = self._files.entries(path)
         except ArchiveDiffers as error:
+            self._unread += 1
             yield str(path), self._what(error, path)
             return
         if hashes is not None and leaf_hashes(entries) != hashes:
@@ -147,6 +160,7 @@ class _Check:
         try:
             return self._files.hashes(path)
         except ArchiveDiffers as error:
+            self._unread += 1
             wrong[path] = self._what(error, path)
             return None
 

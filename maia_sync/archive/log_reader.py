@@ -16,7 +16,7 @@ from maia_sync.archive.tiles import WIDTH, height, partials_of
 from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.place import Place
@@ -25,6 +25,10 @@ _KEPT: Final = 64
 """Tiles that are kept in memory: 8 KiB of hashes each."""
 _TILE_BITS: Final = 8
 """A tile spans so many levels of the tree."""
+
+
+def _never() -> None:
+    return None
 
 
 class LogReader:
@@ -51,13 +55,14 @@ class LogReader:
         self._edge = edge
         return edge
 
-    def check_tiles(self) -> Iterator[tuple[str, str]]:
+    def check_tiles(self, stopped: Callable[[], object] = _never) -> Iterator[tuple[str, str]]:
         """Yield every file of the log that is not as it should be, and what is wrong with it.
 
         Looks at each tile and each bundle of this size, and at the partial ones of earlier sizes that are
-        there. Files beyond this size are left alone.
+        there. Files beyond this size are left alone. Ends early once `stopped` returns something, or after a
+        thousand files that are missing or cannot be read.
         """
-        return check_tiles(self._files, self.head)
+        return check_tiles(self._files, self.head, stopped)
 
     def entries(self, start: int = 0) -> Iterator[tuple[int, list[bytes]]]:
         """Yield the entries from an index on, bundle by bundle, each list with its first entry's index."""

@@ -108,6 +108,38 @@ def open_checkpoint(checkpoint: str | bytes, key: VerifierKey) -> TreeHead:
     return TreeHead(int(size), decoded)
 
 
+def is_checkpoint(content: bytes) -> bool:
+    """Tell whether this looks like a checkpoint, whoever has signed it and whether or not it was altered."""
+    _, size, root, *_ = [*content.decode(errors="replace").split("\n"), "", ""]
+    decoded = _unbase64(root)
+    return bool(_SIZE.fullmatch(size)) and decoded is not None and len(decoded) == HASH_BYTES
+
+
+def text_of_root(root: bytes) -> str:
+    """Return a root as checkpoints tell it."""
+    return _base64(root)
+
+
+class SignedBy(NamedTuple):
+    """By which key a checkpoint says that it is signed; nothing is verified."""
+
+    name: str
+    key_id: bytes
+
+    def __str__(self) -> str:
+        return f"{self.name} (id {self.key_id.hex()})"
+
+
+def log_key_of(checkpoint: str | bytes) -> SignedBy | None:
+    """Return which key of its own log a checkpoint names as its signer; None if it names none."""
+    try:
+        text, signatures = _open_note(checkpoint)
+    except ArchiveDiffers:
+        return None
+    origin = text.partition("\n")[0]
+    return next((SignedBy(name, signature[:4]) for name, signature in signatures if name == origin), None)
+
+
 def _open_note(note: str | bytes) -> tuple[str, list[tuple[str, bytes]]]:
     """Return a note's text, and its signatures by name; nothing is verified yet."""
     try:

@@ -11,11 +11,12 @@ import re
 from contextlib import nullcontext, suppress
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 from urllib.parse import urlsplit
 
 from maia_sync.archive.background import Background
-from maia_sync.archive.place import FileThere, checked_path
+from maia_sync.archive.limits import most_bytes
+from maia_sync.archive.place import FileThere, changed, checked_path, too_large
 from maia_sync.config import read_environment
 from maia_sync.config_addresses import is_loopback
 from maia_sync.errors import ArchiveBusy, ArchiveError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 T = TypeVar("T")
+Version: TypeAlias = "dict[str, str]"
+"""What a store calls a version of an object, as the library wants it back."""
 
 _THREADS: Final = 16
 _MOST_BYTES: Final = 64 << 20
@@ -78,13 +81,24 @@ class ObjectPlace:
         return self._read(checked_path(path, self.name))
 
     def _read(self, path: str) -> bytes | None:
-        def get() -> bytes:
-            return bytes(self._obstore.get(self._store, path).bytes())
+        return self._read_version(path)[0]
+
+    def _read_version(self, path: str) -> tuple[bytes | None, Version | None]:
+        """Return a file's bytes, and what the store calls this version of it, if it does."""
+        most = most_bytes(path)
+
+        def get() -> tuple[bytes, Version | None]:
+            answer = self._obstore.get(self._store, path)
+            meta = answer.meta
+            if meta["size"] > most:
+                raise too_large(self.name, path, meta["size"], most)
+            named: Version = {name: meta[name] for name in ("e_tag", "version") if meta.get(name)}
+            return bytes(answer.bytes()), named or None
 
         try:
             return self._ask("read", path, get)
         except _NotThereError:
-            return None
+            return None, None
 
     def write_new(self, path: str, content: bytes) -> None:
         """Begin to write a file that is not there yet; `settle` waits until it is."""
@@ -107,7 +121,26 @@ class ObjectPlace:
         self._wait()
         self._put(path, content, "overwrite")
 
-    def _put(self, path: str, content: bytes, mode: Literal["create", "overwrite"]) -> None:
+    def swap(self, path: str, old: bytes | None, new: bytes) -> None:
+        """Do as `replace`, if `old` is what the file holds, on a condition that the store looks after.
+
+        A store that knows no conditions is asked just before, which leaves a moment.
+        """
+        checked_path(path, self.name)
+        self._wait()
+        held, version = self._read_version(path)
+        if held != old:
+            raise changed(self.name, path)
+        try:
+            self._put(path, new, "create" if held is None else version or "overwrite")
+        except (_ThereError, _NotThereError) as error:
+            # The answer to a first attempt may have been lost: then what is there is ours.
+            if self._read(path) != new:
+                raise changed(self.name, path) from error
+        except _UnsupportedError:
+            self._put(path, new, "overwrite")
+
+    def _put(self, path: str, content: bytes, mode: Literal["create", "overwrite"] | Version) -> None:
         def put() -> object:
             return self._obstore.put(self._store, path, content, mode=mode, use_multipart=False)
 
@@ -162,9 +195,12 @@ class ObjectPlace:
             raise ArchiveError(self._sentence(verb, path, "there is no such bucket")) from None
         except (errors.AlreadyExistsError, errors.PreconditionError):
             raise _ThereError(self._sentence(verb, path, "it is there already")) from None
-        except (errors.BaseError, OSError, ValueError) as error:
+        except (errors.BaseError, NotImplementedError, OSError, ValueError) as error:
             # Without its cause: the library's texts quote addresses, headers and answers.
-            raise ArchiveError(self._sentence(verb, path, _reason(error))) from None
+            sentence = self._sentence(verb, path, _reason(error))
+            if isinstance(error, (errors.NotSupportedError, NotImplementedError)) or _is_unknown(error):
+                raise _UnsupportedError(sentence) from None
+            raise ArchiveError(sentence) from None
 
     def _sentence(self, verb: str, path: str, reason: str) -> str:
         return f"cannot {verb} {self._url}{'/' if path else ''}{path}: {reason}"
@@ -175,7 +211,11 @@ class _NotThereError(ArchiveError):
 
 
 class _ThereError(ArchiveError):
-    """There is such an object."""
+    """There is such an object, or another version of it than was named."""
+
+
+class _UnsupportedError(ArchiveError):
+    """The store, or the library, knows no such request."""
 
 
 def _library() -> Any:
@@ -220,6 +260,12 @@ _KINDS: Final = {
     "UnknownConfigurationKeyError": "the environment has a setting for it that nobody knows",
     "ValueError": "the address cannot be used",
 }
+
+
+def _is_unknown(error: Exception) -> bool:
+    """Tell whether a store has answered that it does not know what was asked for."""
+    status = _STATUS.search(str(error))
+    return (status is not None and status[1] == "501") or "not implemented" in str(error).lower()
 
 
 def _reason(error: Exception) -> str:

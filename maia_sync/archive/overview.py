@@ -69,7 +69,7 @@ def look(place: Place, *, most: int, known: Sequence[CheckpointRow] = ()) -> Ove
     origin, size, _ = (None, None, None) if newest is None else read_note(newest, CHECKPOINT)
     names = (parse_checkpoint_path(each.path) for each in place.list(CHECKPOINTS))
     sizes = sorted((each for each in names if each is not None and each <= (size or 0)), reverse=True)
-    rows = {row.head.size: row for row in known}
+    rows = {row.head.size: row for row in known if row.origin == origin}
     dates = _dates(place, size or 0)
     return Overview(
         place=place.name,

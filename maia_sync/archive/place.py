@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from maia_sync.errors import ArchiveDiffers
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,7 +33,11 @@ class Place(Protocol):
         ...
 
     def read(self, path: str) -> bytes | None:
-        """Return a file's bytes; None if there is none."""
+        """Return a file's bytes; None if there is none.
+
+        Raises ArchiveDiffers for what is no plain file of the archive's own, or larger than it can be
+        (limits.py), and has not read it then.
+        """
         ...
 
     def write_new(self, path: str, content: bytes) -> None:
@@ -45,6 +49,14 @@ class Place(Protocol):
 
     def replace(self, path: str, content: bytes) -> None:
         """Write a file, or put it in the place of what has its name, at once and durably."""
+        ...
+
+    def swap(self, path: str, old: bytes | None, new: bytes) -> None:
+        """Do as `replace`, if `old` is what the file holds; with None, if there is no file.
+
+        Raises ArchiveBusy otherwise: another writer was there. An object store sees to it itself, where it
+        can; a folder relies on its lock.
+        """
         ...
 
     def delete(self, paths: Iterable[str]) -> None:
@@ -67,6 +79,21 @@ class Place(Protocol):
         writer is at work.
         """
         ...
+
+
+def changed(name: str, path: str) -> ArchiveBusy:
+    """Return the error of a `swap` that finds another file than its caller has read."""
+    return ArchiveBusy(f"{name}: {path} is no longer what it was: another process is writing")
+
+
+def too_large(name: str, path: str, size: int, most: int) -> ArchiveDiffers:
+    """Return the error of a `read` that does not read a file because of its size."""
+    return ArchiveDiffers(f"{name}: {path} {oversize(size, most)}")
+
+
+def oversize(size: int, most: int) -> str:
+    """Return what is wrong with a file that is too large."""
+    return f"has {size:,} bytes, and can have {most:,} at most"
 
 
 def checked_path(path: str, name: str) -> str:

@@ -22,17 +22,25 @@ def open_place(url: str) -> Place:
     missing for it.
     """
     parts = urlsplit(url) if "://" in url else None
-    if parts is None:
-        return FolderPlace(_folder(url))
-    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
-        return FolderPlace(_folder(unquote(parts.path)))
-    if parts.scheme not in _OBJECT_STORES or not parts.netloc:
+    folder = folder_of(url)
+    if folder is not None:
+        return FolderPlace(folder)
+    if parts is None or parts.scheme not in _OBJECT_STORES or not parts.netloc:
         raise UsageError("expected a folder, or a URL that begins with s3://, gs://, az:// or file:///")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise UsageError("expected the archive's URL without credentials, and nothing behind its path")
     from maia_sync.archive.objects import ObjectPlace  # noqa: PLC0415 - its library is optional
 
     return ObjectPlace(url)
+
+
+def folder_of(url: str) -> Path | None:
+    """Return the folder that a path or a URL names; None for what is none. Raises UsageError for no path."""
+    if "://" not in url:
+        return _folder(url)
+    parts = urlsplit(url)
+    is_folder = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    return _folder(unquote(parts.path)) if is_folder else None
 
 
 def _folder(path: str) -> Path:

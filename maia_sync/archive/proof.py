@@ -8,17 +8,21 @@ itself stands in its extra data, which nothing signs but that way: JSON `{"entry
 from __future__ import annotations
 
 import base64
+import binascii
 from typing import Final, NamedTuple
 
 import msgspec
 
 from maia_sync.archive.entry import SALT_BYTES, Entry, decode_entry, payload_hash
+from maia_sync.archive.finding import counted
 from maia_sync.archive.merkle import HASH_BYTES, TreeHead, leaf_hash, verify_inclusion
 from maia_sync.archive.note import VerifierKey, open_checkpoint
 from maia_sync.errors import ArchiveDiffers
 
 _HEADING: Final = "c2sp.org/tlog-proof@v1"
+_BEFORE_EXTRA: Final = f"{_HEADING}\nextra "
 _LONGEST_NUMBER: Final = 18
+_LONGEST_WAY: Final = 8_192
 _HIGHEST_TREE: Final = 64
 _BROKEN: Final = "this is no proof that `archive prove` has made, or it has been altered"
 
@@ -48,52 +52,75 @@ class Proven(NamedTuple):
 class _Extra(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
     entry: str
     salt: str | None = None
-    payload: str | None = None
+    payload: bytes | None = None
+    """In base64: it may be large, so there are as few copies of it in memory as can be."""
 
 
 def encode_proof(proof: Proof) -> str:
     """Return the text of a proof's file."""
-    extra = _Extra(
-        proof.entry.decode(),
-        None if proof.salt is None else proof.salt.hex(),
-        None if proof.payload is None else base64.b64encode(proof.payload).decode(),
-    )
-    lines = [
-        _HEADING,
-        f"extra {base64.b64encode(msgspec.json.encode(extra)).decode()}",
-        f"index {proof.number}",
-        *(base64.b64encode(each).decode() for each in proof.path),
-        "",
-        proof.checkpoint,
-    ]
-    return "\n".join(lines)
+    extra = _Extra(proof.entry.decode(), None if proof.salt is None else proof.salt.hex(), proof.payload)
+    told = msgspec.json.encode(extra)
+    told = base64.b64encode(told)  # each step forgets the one before
+    text = told.decode()
+    del told
+    return "".join((_BEFORE_EXTRA, text, "\n", _way(proof), "\n\n", proof.checkpoint))
+
+
+def _way(proof: Proof) -> str:
+    return "\n".join((f"index {proof.number}", *map(_base64, proof.path)))
+
+
+def _base64(raw: bytes) -> str:
+    return base64.b64encode(raw).decode()
 
 
 def decode_proof(text: str | bytes) -> Proof:
     """Return the proof that a file holds. Raises ArchiveDiffers if `encode_proof` has not written it."""
     try:
-        whole = text.decode() if isinstance(text, bytes) else text
-        proof = _decode(whole)
-    except ValueError as error:
+        return _decode(text.encode() if isinstance(text, str) else text)
+    except (ValueError, RecursionError) as error:
         raise ArchiveDiffers(_BROKEN) from error
-    if proof.number < 0 or len(proof.path) > _HIGHEST_TREE or encode_proof(proof) != whole:
-        raise ArchiveDiffers(_BROKEN)
+
+
+def is_proof(content: bytes) -> bool:
+    """Tell whether `encode_proof` has written this."""
+    try:
+        decode_proof(content)
+    except ArchiveDiffers:
+        return False
+    return True
+
+
+def _decode(content: bytes) -> Proof:
+    """Return the proof. Raises ValueError for what is not just as `encode_proof` would write it."""
+    begin = len(_BEFORE_EXTRA)
+    end, blank = content.find(b"\n", begin), content.find(b"\n\n", begin)
+    if content[:begin] != _BEFORE_EXTRA.encode() or not begin < end < blank < end + _LONGEST_WAY:
+        raise ValueError(_BROKEN)
+    way = content[end + 1 : blank].decode()
+    index, *path = way.split("\n")
+    told = _decode_extra(memoryview(content)[begin:end])
+    proof = Proof(
+        int(index.removeprefix("index ")[:_LONGEST_NUMBER]),
+        tuple(base64.b64decode(each) for each in path),
+        content[blank + 2 :].decode(),
+        told.entry.encode(),
+        None if told.salt is None else bytes.fromhex(told.salt),
+        told.payload,
+    )
+    salt = None if proof.salt is None else proof.salt.hex()
+    if proof.number < 0 or len(path) > _HIGHEST_TREE or _way(proof) != way or salt != told.salt:
+        raise ValueError(_BROKEN)
     return proof
 
 
-def _decode(text: str) -> Proof:
-    above, _, checkpoint = text.partition("\n\n")
-    _, extra, index, *path = above.split("\n")
-    number = index.removeprefix("index ")[:_LONGEST_NUMBER]
-    told = msgspec.json.decode(base64.b64decode(extra.removeprefix("extra ")), type=_Extra)
-    return Proof(
-        int(number),
-        tuple(base64.b64decode(each) for each in path),
-        checkpoint,
-        told.entry.encode(),
-        None if told.salt is None else bytes.fromhex(told.salt),
-        None if told.payload is None else base64.b64decode(told.payload),
-    )
+def _decode_extra(text: memoryview) -> _Extra:
+    decoded = binascii.a2b_base64(text, strict_mode=True)
+    last = decoded[-(len(decoded) % 3 or 3) :]
+    told = msgspec.json.decode(decoded, type=_Extra)
+    if base64.b64encode(last) != text[-4:] or msgspec.json.encode(told) != decoded:
+        raise ValueError(_BROKEN)
+    return told
 
 
 def check_proof(proof: Proof, key: VerifierKey) -> Proven:
@@ -103,8 +130,8 @@ def check_proof(proof: Proof, key: VerifierKey) -> Proven:
         raise ArchiveDiffers(_BROKEN)
     if not verify_inclusion(leaf_hash(proof.entry), proof.number, head, proof.path):
         raise ArchiveDiffers(
-            f"the proof is wrong: this entry does not stand at {proof.number} in the log of {head.size} "
-            "entries that the checkpoint signs"
+            f"the proof is wrong: this entry does not stand at {proof.number} in the log of "
+            f"{counted(head.size, 'entry')} that the checkpoint signs"
         )
     try:
         entry = decode_entry(proof.entry)

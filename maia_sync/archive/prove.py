@@ -6,21 +6,29 @@ Whatever is found is verified before it is written down.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from maia_sync.archive.entry import PAYLOAD_TYPES, decode_entry, payload_hash, payload_of
-from maia_sync.archive.finding import place_of_event
+from maia_sync.archive.entry import (
+    PAYLOAD_TYPES,
+    SegmentFacts,
+    decode_entry,
+    facts_of,
+    payload_hash,
+)
+from maia_sync.archive.finding import counted, place_of_event
+from maia_sync.archive.inventory import fault_of_file
 from maia_sync.archive.layout import CHECKPOINT
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.manifest import MANIFEST
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.proof import Proof
 from maia_sync.archive.segment import FOLDER, parse_segment_path, segment_path
-from maia_sync.archive.segment_search import find_rows, read_row
+from maia_sync.archive.segment_search import find_rows, read_payload
 from maia_sync.errors import ArchiveDiffers, ArchiveError, UsageError
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archive_compare import read_names_at
@@ -58,20 +66,39 @@ def prove(place: Place, key: VerifierKey, event: EventAddress | int, *, with_pay
     Raises UsageError if there is none in the archive, ArchiveDiffers if the archive does not bear it out, and
     ArchiveError.
     """
+    log, checkpoint = open_log(place, key)
+    head = log.head
+    number = event if isinstance(event, int) else find_entry(place, log, event)
+    if not 0 <= number < head.size:
+        raise UsageError(
+            f"the log has no entry {number}: it has {counted(head.size, 'entry')}, numbered from 0 on"
+        )
+    encoded = log.entry(number)
+    salt = payload = None
+    try:
+        entry = decode_entry(encoded)
+    except ValueError as error:
+        raise ArchiveDiffers(f"{place.name}: entry {number} is no entry of maia-sync") from error
+    if not isinstance(event, int):
+        _require_is(event, number, entry)
+    if with_payload and entry.type in PAYLOAD_TYPES:
+        salt, payload = _payload(place, log, number, entry)
+    return Proof(number, tuple(log.inclusion_path(number)), checkpoint, encoded, salt, payload)
+
+
+def open_log(place: Place, key: VerifierKey) -> tuple[LogReader, str]:
+    """Return what reads the log of an archive, with its checkpoint, which this key has signed.
+
+    Raises ArchiveDiffers if it has not, and ArchiveError if there is no archive.
+    """
+    fault = fault_of_file(place, CHECKPOINT)
+    if fault is not None:
+        raise ArchiveDiffers(f"{place.name}: {CHECKPOINT} {fault}")
     checkpoint = place.read(CHECKPOINT)
     if checkpoint is None:
         raise ArchiveError(f"{place.name}: there is no archive")
     head = open_checkpoint(checkpoint, key)
-    number = event if isinstance(event, int) else find_entry(place, event)
-    if not 0 <= number < head.size:
-        raise UsageError(f"the log has no entry {number:,}: its {head.size:,} entries are numbered from 0 on")
-    log = LogReader(place, head)
-    encoded = log.entry(number)
-    salt = payload = None
-    entry = decode_entry(encoded)
-    if with_payload and entry.type in PAYLOAD_TYPES:
-        salt, payload = _payload(place, number, entry)
-    return Proof(number, tuple(log.inclusion_path(number)), checkpoint.decode(), encoded, salt, payload)
+    return LogReader(place, head), checkpoint.decode()
 
 
 def find_at(database: Database, task_id: str, seq: int, revision: int | None) -> EventAddress:
@@ -91,8 +118,11 @@ def find_at(database: Database, task_id: str, seq: int, revision: int | None) ->
     )
 
 
-def find_entry(place: Place, event: EventAddress) -> int:
-    """Return which entry of the log tells of an event. Raises UsageError if none does."""
+def find_entry(place: Place, log: LogReader, event: EventAddress) -> int:
+    """Return which entry of the log tells of an event. Raises UsageError if none does.
+
+    The data segments that are looked into are those that the log tells of, to the byte.
+    """
     sought: dict[str, str | int] = {
         "task_id": event.task_id,
         "group_id": event.group_id,
@@ -103,24 +133,35 @@ def find_entry(place: Place, event: EventAddress) -> int:
         sought["revision"] = event.revision
     # The newest revision is the one that was archived last.
     for path in reversed([*_segments(place, _day_of_instant(event.timestamp))]):
-        found = find_rows(_read(place, path), sought)
+        found = find_rows(_read(place, log, path), sought)
         if found:
             return max(entry for entry, _ in found)
     revision = "" if event.revision is None else f" with revision {event.revision}"
     raise UsageError(f"the archive has no {event}{revision}: it may still wait to be archived")
 
 
-def _payload(place: Place, number: int, entry: Entry) -> tuple[bytes, bytes]:
+def _require_is(event: EventAddress, number: int, entry: Entry) -> None:
+    """Raise ArchiveDiffers unless an entry tells of the event that was asked for."""
+    told = (entry.task, entry.group, entry.timestamp, entry.ordinal)
+    asked = (event.task_id, event.group_id, event.timestamp, event.ordinal)
+    is_revision = event.revision is None or event.revision == entry.revision
+    if told != asked or entry.type not in ("event", "revision") or not is_revision:
+        raise ArchiveDiffers(
+            f"a data segment names entry {number} as that of {event}, and the log tells something else of "
+            "it: nothing is proven"
+        )
+
+
+def _payload(place: Place, log: LogReader, number: int, entry: Entry) -> tuple[bytes, bytes]:
     """Return an entry's salt and payload. Raises ArchiveDiffers unless they are those that it binds."""
     for path in _segments(place, _day(entry)):
         parsed = parse_segment_path(path)
         if parsed is None or not parsed.first <= number < parsed.end:
             continue
-        found = read_row(_read(place, path), number)
+        found = read_payload(_read(place, log, path), number)
         if found is None:
             continue
-        record, salt = found
-        payload = payload_of(record)
+        salt, payload = found
         if payload_hash(salt, payload) != entry.payload:
             raise ArchiveDiffers(
                 f"{place.name}: the payload of entry {number} in {path} is not the one that the log tells of"
@@ -140,17 +181,48 @@ def _segments(place: Place, day: date | None) -> Iterator[str]:
         yield match[1].decode()
 
 
-def _read(place: Place, path: str) -> bytes:
+def _read(place: Place, log: LogReader, path: str) -> bytes:
+    """Return a segment's bytes. Raises ArchiveDiffers unless they are those that the log tells of."""
     content = place.read(path)
     if content is None:
         raise ArchiveDiffers(f"{place.name}: {path} is missing")
+    if hashlib.sha256(content).hexdigest() != _sum_in_log(log, path):
+        raise ArchiveDiffers(
+            f"{place.name}: {path} has been altered or damaged: its SHA-256 is not the one in the log"
+        )
     return content
 
 
+def _sum_in_log(log: LogReader, path: str) -> str | None:
+    """Return the SHA-256 that the log tells of a segment: the entries behind its rows' tell of it."""
+    parsed = parse_segment_path(path)
+    if parsed is None or parsed.end >= log.head.size:
+        return None
+    for _, entries in log.entries(parsed.end):
+        for encoded in entries:
+            facts = _segment_facts(encoded)
+            if facts is None or (facts.first, facts.end) != (parsed.first, parsed.end):
+                return None
+            if facts.path == path:
+                return facts.sha256
+    return None
+
+
+def _segment_facts(encoded: bytes) -> SegmentFacts | None:
+    try:
+        facts = facts_of(decode_entry(encoded))
+    except ValueError:
+        return None
+    return facts if isinstance(facts, SegmentFacts) else None
+
+
 def _day(entry: Entry) -> date | None:
-    if entry.type in ("quarantine", "sent"):
-        return date.fromisoformat((entry.received or "")[:10])
-    return _day_of_instant(NO_TIMESTAMP if entry.timestamp is None else entry.timestamp)
+    try:
+        if entry.type in ("quarantine", "sent"):
+            return date.fromisoformat((entry.received or "")[:10])
+        return _day_of_instant(NO_TIMESTAMP if entry.timestamp is None else entry.timestamp)
+    except (ValueError, OverflowError) as error:
+        raise ArchiveDiffers("the entry tells of a moment that cannot be: it has no payload") from error
 
 
 def _day_of_instant(timestamp: int) -> date | None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from maia_sync.archive.chunk import Rows
 from maia_sync.archive.entry import SALT_BYTES, SegmentFacts
+from maia_sync.archive.parquet_pages import decoded_bytes, read_footer
 from maia_sync.errors import ArchiveError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maia_sync.archive.chunk import Chunk
+    from maia_sync.archive.parquet_pages import Group
 
 FOLDER: Final = "data/"
 UNDATED: Final = "__HIVE_DEFAULT_PARTITION__"
@@ -27,6 +30,15 @@ UNDATED: Final = "__HIVE_DEFAULT_PARTITION__"
 _GROUP_ROWS: Final = 8_192
 _REPEATED: Final = ("type", "task_id", "group_id", "run_id", "received_at")
 """Columns whose values come again and again: they are kept once, and numbers in their place."""
+TEXTS_REPEATED: Final = frozenset(("type", "task_id", "group_id"))
+_LARGE: Final = 64 << 20
+_FEW_ROWS: Final = 64
+"""That are read at a time where rows are large."""
+_MOST_DECODED: Final = 512 << 20
+"""Bytes that a segment has in memory, at most: those of a chunk, and of a payload as large as a page ..."""
+_MOST_TIMES: Final = 64
+_MOST_EVER: Final = 3 << 29
+"""... or, where api.max_page_bytes is larger, so many times those of the file, up to these."""
 _SOUGHT: Final = ("entry", "type", "task_id", "group_id", "timestamp", "ordinal", "revision", "occurred_at")
 """Columns of which the file tells the least and the greatest value, so that readers can skip parts of it."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -119,13 +131,31 @@ def _encoded(table: Any) -> bytes:
 
 def read_segment(content: bytes) -> Iterator[Rows]:
     """Yield a file's rows, some thousands at a time. Raises ValueError, with a sentence, if it is none."""
+    with opened(content) as (file, _, size):
+        rows = _GROUP_ROWS if size < _LARGE else _FEW_ROWS
+        for batch in file.iter_batches(batch_size=rows, use_threads=False):
+            yield Rows._make(map(_values, Rows._fields, batch))
+
+
+@contextmanager
+def opened(content: bytes) -> Iterator[tuple[Any, list[Group], int]]:
+    """Open a segment as a Parquet file; yield it with its groups of rows, and with its size in memory.
+
+    Raises ValueError, with a sentence, for what is no segment.
+
+    Nothing is decoded before it is known to become no larger in memory than a segment can be.
+    """
     pa = _pyarrow()
     try:
-        file = pa.parquet.ParquetFile(pa.BufferReader(content))
-        if not file.schema_arrow.equals(_schema()):
+        groups = read_footer(content, most_rows=_GROUP_ROWS)
+        size = decoded_bytes(content, groups, _REPEATED)
+        if size > max(_MOST_DECODED, min(_MOST_TIMES * len(content), _MOST_EVER)):
+            raise ValueError(f"its {len(content):,} bytes would become {size:,} in memory")
+        if not pa.parquet.ParquetFile(pa.BufferReader(content)).schema_arrow.equals(_schema()):
             raise ValueError("its columns are not those of a data segment")
-        for batch in file.iter_batches(batch_size=_GROUP_ROWS, use_threads=False):
-            yield Rows._make(map(_values, Rows._fields, batch))
+        # As dictionaries, values that are repeated are in memory once.
+        file = pa.parquet.ParquetFile(pa.BufferReader(content), read_dictionary=sorted(TEXTS_REPEATED))
+        yield file, groups, size
     except (pa.ArrowException, OSError, OverflowError) as error:
         raise ValueError(f"it is no readable Parquet file: {type(error).__name__}") from error
 
@@ -142,6 +172,10 @@ def _values(name: str, column: Any) -> list[Any]:
     if name in _MOMENTS:  # three times as fast as pyarrow's own way
         numbers = column.cast(pa.int64()).to_pylist()
         return [None if one is None else _EPOCH + timedelta(microseconds=one) for one in numbers]
+    if pa.types.is_dictionary(column.type):
+        column.validate(full=True)  # the library does not look whether a dictionary has so many values
+        known: list[Any] = column.dictionary.to_pylist()
+        return [None if at is None else known[at] for at in column.indices.to_pylist()]
     values: list[Any] = (column.cast(pa.binary()) if name in _IN_BYTES else column).to_pylist()
     return values
 

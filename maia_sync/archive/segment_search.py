@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from maia_sync.archive.chunk import Rows
-from maia_sync.errors import ArchiveDiffers, ArchiveError
+from maia_sync.archive.entry import payload_of
+from maia_sync.archive.segment import TEXTS_REPEATED, opened
+from maia_sync.errors import ArchiveDiffers
 from maia_sync.store.archived import Record
 
 if TYPE_CHECKING:
@@ -28,14 +30,17 @@ def find_rows(content: bytes, sought: Sought) -> list[tuple[int, int | None]]:
     return found
 
 
-def read_row(content: bytes, entry: int) -> tuple[Record, bytes] | None:
-    """Return an entry's row, as the record that it tells of, and its salt; None if there is none."""
+def read_payload(content: bytes, entry: int) -> tuple[bytes, bytes] | None:
+    """Return the salt and the payload of an entry's row; None if there is none."""
     for table in _groups(content, {"entry": entry}, Rows._fields):
         for at in _places(table, {"entry": entry}):
-            row = table.slice(at, 1).to_pylist()[0]
+            held = table.column("data")[at].as_buffer()  # it may be large: no text is made of it
+            data = None if held is None else held.to_pybytes()
+            [row] = table.drop_columns(["data"]).slice(at, 1).to_pylist()
             salt = row.pop("salt")
             row.pop("entry")
-            return Record(**row), salt
+            rest = payload_of(Record(**row, data=None if data is None else ""))
+            return salt, data + rest if data and rest else data or rest
     return None
 
 
@@ -57,28 +62,23 @@ def _places(table: Any, sought: Sought) -> Iterator[int]:
 def _groups(content: bytes, sought: Sought, names: tuple[str, ...]) -> Iterator[Any]:
     """Yield those groups of rows that may hold the values, with these columns."""
     try:
-        import pyarrow as pa  # noqa: PLC0415 - an extra, and slow to import
-        from pyarrow.parquet import ParquetFile  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise ArchiveError("the archive needs more packages: pip install 'maia-sync[archive]'") from error
-    try:
-        file = ParquetFile(pa.BufferReader(content))
-        numbers = {file.schema_arrow.names[at]: at for at in range(len(file.schema_arrow.names))}
-        for at in range(file.num_row_groups):
-            group = file.metadata.row_group(at)
-            if all(_may_hold(group.column(numbers[name]), value) for name, value in sought.items()):
-                yield file.read_row_group(at, columns=list(names), use_threads=False)
-    except (pa.ArrowException, OSError, KeyError, OverflowError) as error:
+        with opened(content) as (file, groups, _):
+            for at, group in enumerate(groups):
+                if all(_may_hold(group.bounds(name), value) for name, value in sought.items()):
+                    table = file.read_row_group(at, columns=list(names), use_threads=False)
+                    for name in TEXTS_REPEATED.intersection(names):
+                        table.column(name).validate(full=True)
+                    yield table
+    except ValueError as error:
         raise ArchiveDiffers(
-            f"a data segment cannot be read ({type(error).__name__}): `maia-sync archive verify` tells more"
+            f"a data segment cannot be read: {error}; `maia-sync archive verify` tells more"
         ) from error
 
 
-def _may_hold(column: Any, value: str | int) -> bool:
-    statistics = column.statistics
-    if statistics is None or not statistics.has_min_max:
+def _may_hold(bounds: tuple[bytes, bytes] | None, value: str | int) -> bool:
+    if bounds is None:
         return True
-    try:
-        return bool(statistics.min <= value <= statistics.max)
-    except TypeError:
-        return True
+    if isinstance(value, str):
+        return bounds[0] <= value.encode("utf-8", "surrogatepass") <= bounds[1]
+    least, greatest = (int.from_bytes(each, "little", signed=True) for each in bounds)
+    return least <= value <= greatest

@@ -12,27 +12,36 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, get_args
 
 from maia_sync.archive.entry import SegmentFacts, decode_entry, encode_entry, facts_of
-from maia_sync.archive.finding import Findings
+from maia_sync.archive.finding import Findings, counted
 from maia_sync.archive.inventory import fault_of_file, take_inventory
 from maia_sync.archive.layout import CHECKPOINT, checkpoint_path
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.manifest import MANIFEST
-from maia_sync.archive.note import open_checkpoint
+from maia_sync.archive.note import open_checkpoint, text_of_root
+from maia_sync.archive.retelling import Retelling
 from maia_sync.archive.tiles import WIDTH
-from maia_sync.archive.verify_files import Beyond, check_copies, check_manifest, find_writer, other_signatures
+from maia_sync.archive.verify_files import (
+    Beyond,
+    check_copies,
+    check_manifest,
+    contradiction,
+    find_writer,
+    other_signatures,
+)
 from maia_sync.archive.verify_segments import SegmentChecks
 from maia_sync.archive.verifying import ArchiveReport
 from maia_sync.errors import ArchiveDiffers, ArchiveError
 from maia_sync.store.archived import RecordType
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from maia_sync.archive.entry import Entry
     from maia_sync.archive.inventory import Inventory
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.place import Place
+    from maia_sync.archive.verify_segments import ArchivedRow
     from maia_sync.archive.verifying import Comparison, Progress, Stopped
 
 _VERSION: Final = 1
@@ -52,15 +61,19 @@ def verify_archive(
     *,
     since: bytes | None = None,
     comparison: Comparison | None = None,
+    notes: Sequence[str] = (),
     progress: Progress | None = None,
     stopped: Stopped = _never,
 ) -> ArchiveReport:
     """Compare an archive with what its key has signed, with an earlier checkpoint, and with a database.
 
-    `since` is the text of a checkpoint that was kept elsewhere. Raises ArchiveError if the place cannot be
-    read, or holds no archive and should hold none; whatever is wrong with an archive is in the report.
+    `since` is the text of a checkpoint that was kept elsewhere; `notes` are told with the others. Raises
+    ArchiveError if the place cannot be read, or holds no archive and should hold none; whatever is wrong with
+    an archive is in the report.
     """
-    return _Verification(place, key, comparison, progress, stopped).run(since)
+    verification = _Verification(place, key, comparison, progress, stopped)
+    verification.notes += notes
+    return verification.run(since)
 
 
 class _Verification:
@@ -80,28 +93,52 @@ class _Verification:
         self._progress = progress
         self._stopped = stopped
         self._findings = Findings()
-        self._notes: list[str] = []
+        self.notes: list[str] = []
         self._entries: Counter[str] = Counter()
         self._checkpoints = 0
         self._since: int | None = None
         self._unread = 0
-        self._segments = SegmentChecks(
-            place, self._findings, comparison.take_rows if comparison is not None else lambda _: None
-        )
+        self._retelling = Retelling(self._findings)
+        self._segments = SegmentChecks(place, self._findings, self._take_rows)
 
     def run(self, since: bytes | None) -> ArchiveReport:
         """Verify; return what it came to."""
         known = None if self._comparison is None else self._comparison.prepare(self._findings)
         first = self._peek()
-        inventory = take_inventory(self._place, 0 if first is None else first.size, self._findings)
+        size = 0 if first is None else first.size
+        inventory = take_inventory(self._place, size, self._findings, self._stopped)
         head = None
-        if inventory.is_safe:
+        if self._stopped() is not None:
+            return self._report(inventory, head)
+        if not inventory.is_archive:
+            self._findings = Findings()  # whatever else lies there is no archive's
+            self._tell_of_none(inventory, known)
+        elif not inventory.is_safe:
+            self.notes.append("nothing was read, as files are there that may lead out of the archive")
+        else:
             head, manifest = self._read_head(inventory, known)
             if head is not None:
+                self._leave_stranger()
                 self._verify(inventory, head, manifest, since)
-        else:
-            self._notes.append("nothing was read, as files are there that may lead out of the archive")
         return self._report(inventory, head)
+
+    def _tell_of_none(self, inventory: Inventory, known: bytes | None) -> None:
+        """Report that there is no archive, if there should be one. Raises ArchiveError if not."""
+        if known is not None:
+            self._findings.add(
+                "checkpoint",
+                CHECKPOINT,
+                "is missing, and so is all else: there is no archive here, and the database has written one",
+            )
+        elif not self._is_begun(inventory):
+            raise ArchiveError(f"{self._place.name}: there is no archive")
+
+    def _leave_stranger(self) -> None:
+        """Compare nothing with a database that has not written this archive."""
+        reason = None if self._comparison is None else self._comparison.stranger()
+        if reason is not None:
+            self._findings.add("database", "archive_log", reason)
+            self._comparison = None
 
     def _verify(
         self, inventory: Inventory, head: TreeHead, manifest: bytes | None, since: bytes | None
@@ -109,26 +146,35 @@ class _Verification:
         log = LogReader(self._place, head)
         if since is not None:
             self._check_since(log, since)
-        damaged = False
-        for path, sentence in log.check_tiles():
-            damaged = True
+        faulty: dict[str, str] = {}
+        for path, sentence in log.check_tiles(self._stopped):
+            faulty[path] = sentence
             self._findings.add("log", path, sentence)
-        self._read_log(log, damaged=damaged)
+        if "is missing" in faulty.values():
+            self.notes.append(
+                "files of the log are missing: if this is a copy that was made while a create was at work, "
+                "copy again when none is"
+            )
+        self._read_log(log, damaged=bool(faulty))
         if self._stopped() is not None:
             return
         copies = {*inventory.checkpoints, *([head.size] if self._has_copy(head) else [])}
         beyond = Beyond(self._place, self._key, head, inventory.judge(head.size, self._findings))
-        inventory.missing_partials(head.size, self._findings)
-        self._checkpoints = check_copies(self._place, self._key, log, inventory, self._findings)
+        beyond.take_for_partials(
+            inventory.missing_partials(head.size, self._findings, beyond=beyond.paths, faulty=faulty)
+        )
+        self._checkpoints = check_copies(
+            self._place, self._key, log, inventory, self._findings, stopped=self._stopped
+        )
         if self._unread:
-            self._notes.append("not all entries could be read: the list of files was not compared")
+            self.notes.append("not all entries could be read: the list of files was not compared")
         else:
             for path in sorted(inventory.segments - self._segments.paths - set(beyond.paths)):
                 self._findings.add("file", path, "is told of by no entry of the log: it has been put there")
             beyond.named = check_manifest(manifest, self._segments.lines, head.size, self._findings)
         if self._comparison is not None:
             self._comparison.end(log, copies)
-        self._notes += beyond.explain(self._comparison, self._findings)
+        self.notes += beyond.explain(self._comparison, self._findings)
 
     def _has_copy(self, head: TreeHead) -> bool:
         return self._place.read(checkpoint_path(head.size)) is not None
@@ -149,10 +195,13 @@ class _Verification:
             manifest = self._place.read(MANIFEST)
             if self._place.read(CHECKPOINT) == content:
                 break
-        if content is None and known is None:
-            self._require_begun(inventory)
         if content is None:
-            self._findings.add("checkpoint", CHECKPOINT, "is missing")
+            if known is None and len(inventory.checkpoints) < 2 and self._is_begun(inventory):
+                return None, None
+            left = ", and a create that is unfinished has left files: copy again when none is at work"
+            self._findings.add(
+                "checkpoint", CHECKPOINT, f"is missing{left if inventory.has_unfinished else ''}"
+            )
             return self._other_head(inventory, known), manifest
         try:
             head = open_checkpoint(content, self._key)
@@ -161,18 +210,19 @@ class _Verification:
             return self._other_head(inventory, known), manifest
         others = other_signatures(content)
         if others:
-            self._notes.append(
-                f"the checkpoint has {others} more signatures by others, which were not checked"
+            self.notes.append(
+                f"the checkpoint has {counted(others, 'more signature')} by others, not checked here"
             )
         return head, manifest
 
-    def _require_begun(self, inventory: Inventory) -> None:
-        """Raise ArchiveError where there is no checkpoint, and nobody has signed one so far."""
-        if not inventory.files:
-            raise ArchiveError(f"{self._place.name}: there is no archive")
+    def _is_begun(self, inventory: Inventory) -> bool:
+        """Tell whether the first create is at work, or was cut off, before there was a checkpoint."""
         writer = find_writer(self._place, self._comparison, 0)
-        if writer is not None and len(inventory.checkpoints) < 2:
-            raise ArchiveError(f"{self._place.name}: there is no archive yet, but files of {writer}")
+        if writer is None:
+            return False
+        lie = "1 file lies" if inventory.files == 1 else f"{inventory.files:,} files lie"
+        self.notes.append(f"there is no checkpoint yet, and {lie} there, of {writer}")
+        return True
 
     def _other_head(self, inventory: Inventory, known: bytes | None) -> TreeHead | None:
         """Return the newest head that the key has signed, as the checkpoint itself cannot be trusted."""
@@ -186,12 +236,12 @@ class _Verification:
             if len(heads) > _TRIES:
                 break
         if not heads:
-            self._notes.append(
+            self.notes.append(
                 "no checkpoint there is signed by the key, so nothing else could be compared with anything"
             )
             return None
         head = next((each for each in heads if self._is_there(each)), heads[0])
-        self._notes.append(f"compared with an earlier copy of the checkpoint, of {head.size:,} entries")
+        self.notes.append(f"compared with a copy of a checkpoint, of {counted(head.size, 'entry')}")
         return head
 
     def _is_there(self, head: TreeHead) -> bool:
@@ -213,8 +263,8 @@ class _Verification:
             self._findings.add(
                 "rollback",
                 CHECKPOINT,
-                f"tells of {log.head.size:,} entries, and {place} of {earlier.size:,}: the archive has been "
-                "put back to an older state",
+                f"tells of {counted(log.head.size, 'entry')}, and {place} of {earlier.size:,}: the archive "
+                "has been put back to an older state",
             )
             return
         try:
@@ -222,9 +272,7 @@ class _Verification:
         except ArchiveDiffers:
             return  # what is wrong with the tiles is told of by itself
         if root != earlier.root:
-            self._findings.add(
-                "checkpoint", place, f"is of another log: the first {earlier.size:,} entries are not the same"
-            )
+            self._findings.add("checkpoint", place, f"and the archive's {contradiction(self._key)}")
 
     def _read_log(self, log: LogReader, *, damaged: bool) -> None:
         start, size = 0, log.head.size
@@ -248,6 +296,11 @@ class _Verification:
                     self._comparison.skip()
         self._segments.end()
 
+    def _take_rows(self, rows: Sequence[ArchivedRow]) -> None:
+        self._retelling.take_rows(rows)
+        if self._comparison is not None:
+            self._comparison.take_rows(rows)
+
     def _take(self, first: int, entries: list[bytes]) -> None:
         for index, entry in self._decoded(first, entries):
             self._entries[entry.type] += 1
@@ -255,6 +308,8 @@ class _Verification:
                 self._take_segment(index, entry)
                 continue
             self._segments.take(index, entry)
+            if entry.id is not None:
+                self._retelling.take(index, entry)
             if self._comparison is not None:
                 self._comparison.take_entry(index, entry)
 
@@ -294,7 +349,8 @@ class _Verification:
             origin=self._key.name,
             key=str(self._key),
             size=0 if head is None else head.size,
-            root=None if head is None else head.root.hex(),
+            root=None if head is None else text_of_root(head.root),
+            root_hex=None if head is None else head.root.hex(),
             checkpoints=self._checkpoints,
             since=self._since,
             files=inventory.files,
@@ -304,7 +360,7 @@ class _Verification:
             payloads=self._segments.rows,
             unchecked=self._segments.unchecked,
             database=None if comparison is None else comparison.figures(),
-            notes=(*self._notes, *(() if comparison is None else comparison.notes)),
+            notes=(*self.notes, *(() if comparison is None else comparison.notes)),
             findings=tuple(self._findings.kept),
             finding_count=self._findings.count,
             interrupted_by=self._stopped(),

@@ -7,9 +7,18 @@ import os
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
+from maia_sync.archive.finding import counted
 from maia_sync.archive.folder import FolderPlace
 from maia_sync.archive.inventory import beyond_of
-from maia_sync.archive.layout import CHECKPOINT, UNFINISHED, checkpoint_path, read_unfinished, size_needed
+from maia_sync.archive.layout import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    UNFINISHED,
+    checkpoint_path,
+    parse_checkpoint_path,
+    read_unfinished,
+    size_needed,
+)
 from maia_sync.archive.manifest import MANIFEST, Sum, decode_manifest, encode_manifest
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.errors import ArchiveDiffers
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.place import Place
-    from maia_sync.archive.verifying import Comparison
+    from maia_sync.archive.verifying import Comparison, Stopped
 
 _LEFTOVER: Final = (
     "belongs to no checkpoint: nothing vouches for it. A create that was cut off leaves such files, and the "
@@ -31,10 +40,20 @@ _LEFTOVER: Final = (
 )
 
 
+_FEW: Final = 3
+"""Files that are named one by one."""
+
+
 def check_copies(
-    place: Place, key: VerifierKey, log: LogReader, inventory: Inventory, findings: Findings
+    place: Place,
+    key: VerifierKey,
+    log: LogReader,
+    inventory: Inventory,
+    findings: Findings,
+    *,
+    stopped: Stopped,
 ) -> int:
-    """Compare the copies of all checkpoints up to the log's size with the log; return how many there are."""
+    """Compare the copies of all checkpoints up to the log's size with the log; return how many were."""
     head = log.head
     newest = checkpoint_path(head.size)
     copy = place.read(newest)
@@ -43,7 +62,9 @@ def check_copies(
     elif copy != place.read(CHECKPOINT) and _is_still(place, key, head):
         findings.add("checkpoint", newest, f"and {CHECKPOINT} are not the same to the letter")
     sizes = [size for size in inventory.checkpoints if size <= head.size]
-    for size in sizes:
+    for number, size in enumerate(sizes):
+        if stopped() is not None:
+            return number
         fault = _fault_of_copy(place, key, log, size)
         if fault is not None:
             findings.add("checkpoint", checkpoint_path(size), fault)
@@ -67,12 +88,21 @@ def _fault_of_copy(place: Place, key: VerifierKey, log: LogReader, size: int) ->
         if other_signatures(content):
             return "has lines that were not in it when it was made"
         if copied.size != size:
-            return f"is the checkpoint of {copied.size:,} entries"
+            return f"is the checkpoint of {counted(copied.size, 'entry')}"
         if size and log.root_at(size) == copied.root:
             return None
     except ArchiveDiffers as error:
         return str(error)
-    return "is signed by the key, and of another log: the key has signed two logs that contradict each other"
+    return f"and {CHECKPOINT} {contradiction(key)}"
+
+
+def contradiction(key: VerifierKey) -> str:
+    """Tell what it means that two checkpoints are of different logs: nobody but the key's owner can do it."""
+    return (
+        f"are both signed by the key of {key.name} (id {key.key_id.hex()}) and contradict each other: the "
+        "history was rewritten, or archive and database were put back to an older state and went on from "
+        "there"
+    )
 
 
 def other_signatures(checkpoint: bytes) -> int:
@@ -119,28 +149,68 @@ class Beyond:
         self.paths = paths
         self.named: list[str] = []
         """Segments that SHA256SUMS names beyond the checkpoint."""
+        self.stand_ins: set[str] = set()
+        """Full tiles and bundles that take the place of partial ones of this log."""
+        self._published = 0
+        """The size of the newest log that the key has signed."""
+
+    def take_for_partials(self, stand_ins: set[str]) -> None:
+        """Take note of full files that are explained, as partial ones that they begin with are gone."""
+        self.stand_ins = stand_ins
+        self.paths = [path for path in self.paths if path not in stand_ins]
 
     def explain(self, comparison: Comparison | None, findings: Findings) -> list[str]:
-        """Return a note if there is a create whose files they are; report each of them if there is none."""
+        """Return a note if there is a create whose files they are; report them if there is none."""
         unfinished = read_unfinished(self._place)
+        notes = self._notes_on_stand_ins()
         if not self.paths and not self.named and unfinished is None:
-            return []
+            return notes
         writer = self._newer() or find_writer(self._place, comparison, self._head.size)
         if writer is not None:
-            return [f"{len(self.paths):,} files beyond the checkpoint are those of {writer}"]
-        if self.named:
+            return [*notes, _told_of_writer(len(self.paths), writer)]
+        unsigned = self._report_checkpoints(findings)
+        is_ours = unfinished is not None and (
+            unfinished.since <= self._head.size and unfinished.origin == self._key.name
+        )
+        if is_ours and not self.paths and not self.named:
+            return [
+                *notes,
+                f"{UNFINISHED} is left of a create that was cut off, and nothing else of it is there",
+            ]
+        if len(unsigned) > _FEW or (is_ours and unsigned and comparison is None):
+            self._report_together(unsigned, findings, is_ours=is_ours, is_asked=comparison is not None)
+            return notes
+        if self.named and not self._is_published(self.named):
             findings.add("manifest", MANIFEST, f"names {self.named[0]}, which no entry of the log tells of")
-        for path in sorted(self.paths):
-            if path.startswith("checkpoints/"):
-                self._report_checkpoint(path, findings)
-            else:
-                findings.add("file", path, _LEFTOVER)
-        if unfinished is None:
-            return []
-        if self.paths or unfinished.since > self._head.size or unfinished.origin != self._key.name:
+        for path in unsigned:
+            findings.add("file", path, _LEFTOVER)
+        if unfinished is not None and not (is_ours and self._published):
             findings.add("file", UNFINISHED, _LEFTOVER)
+        return notes
+
+    def _notes_on_stand_ins(self) -> list[str]:
+        if not self.stand_ins:
             return []
-        return [f"{UNFINISHED} is left of a create that was cut off, and nothing else of it is there"]
+        number = counted(len(self.stand_ins), "full file")
+        return [f"read in place of partial ones, which later creates delete: {number} beyond the checkpoint"]
+
+    def _report_together(
+        self, paths: Sequence[str], findings: Findings, *, is_ours: bool, is_asked: bool
+    ) -> None:
+        """Report many files as the one thing that they are: what a create has left."""
+        number = counted(len(paths), "file")
+        who = "nobody knows of one that is at work" if is_asked else "nothing vouches for them"
+        what = (
+            "the next create deletes them"
+            if is_asked
+            else "copy again when no create is at work, or verify with the database"
+        )
+        if is_ours:
+            said = f"is of a create that has left {number} beyond the checkpoint"
+            findings.add("file", UNFINISHED, f"{said}, and {who}: {what}")
+            return
+        said = f"and {counted(len(paths) - 1, 'more file')} lie beyond the checkpoint"
+        findings.add("file", paths[0], f"{said}, as in a copy made during a create, and {who}: {what}")
 
     def _newer(self) -> str | None:
         """Tell whether a create has finished since the checkpoint was read."""
@@ -150,23 +220,40 @@ class Beyond:
             return None
         if head.size <= self._head.size or beyond_of([*self.paths, *self.named], head.size):
             return None
-        return f"a checkpoint of {head.size:,} entries that was made meanwhile"
+        return f"a checkpoint of {counted(head.size, 'entry')} that was made meanwhile"
 
-    def _report_checkpoint(self, path: str, findings: Findings) -> None:
-        try:
-            newer = open_checkpoint(self._place.read(path) or b"", self._key)
-        except ArchiveDiffers as error:
-            findings.add("checkpoint", path, str(error))
-            return
-        if newer.size <= self._head.size:
-            findings.add("checkpoint", path, f"is the checkpoint of {newer.size:,} entries")
-            return
-        findings.add(
-            "rollback",
-            CHECKPOINT,
-            f"tells of {self._head.size:,} entries, and the key has signed {newer.size:,} as well ({path}): "
-            "the archive has been put back to an older state",
-        )
+    def _report_checkpoints(self, findings: Findings) -> list[str]:
+        """Report checkpoints beyond this one; return the files that none of them vouches for."""
+        others = []
+        for path in sorted(self.paths, reverse=True):
+            if not path.startswith(CHECKPOINTS):
+                others.append(path)
+                continue
+            try:
+                newer = open_checkpoint(self._place.read(path) or b"", self._key)
+            except ArchiveDiffers as error:
+                findings.add("checkpoint", path, str(error))
+                continue
+            if newer.size != parse_checkpoint_path(path):
+                findings.add("checkpoint", path, f"is the checkpoint of {counted(newer.size, 'entry')}")
+                continue
+            self._published = max(self._published, newer.size)
+            findings.add(
+                "rollback",
+                CHECKPOINT,
+                f"tells of {counted(self._head.size, 'entry')}, and the key has signed {newer.size:,} too "
+                f"({path}): the archive has been put back to an older state, or was copied during a create",
+            )
+        return [path for path in reversed(others) if not self._is_published([path])]
+
+    def _is_published(self, paths: Sequence[str]) -> bool:
+        """Tell whether a log of the size that the key has signed as well has these files."""
+        return not beyond_of(paths, self._published)
+
+
+def _told_of_writer(files: int, writer: str) -> str:
+    are = "is that" if files == 1 else "are those"
+    return f"{counted(files, 'file')} beyond the checkpoint {are} of {writer}"
 
 
 def find_writer(place: Place, comparison: Comparison | None, size: int) -> str | None:

@@ -17,11 +17,13 @@ from maia_sync.archive.entry import (
     SALT_BYTES,
     Entry,
     is_told_in_entry,
+    payload_hash,
     payload_of,
     text_of_moment,
 )
 from maia_sync.archive.finding import place_of_event
 from maia_sync.archive.segment import parse_segment_path, read_segment
+from maia_sync.errors import ArchiveDiffers
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archived import Record
 
@@ -127,7 +129,11 @@ class SegmentChecks:
         self._report_rowless(None)
 
     def _read(self, index: int, facts: SegmentFacts) -> bytes | None:
-        content = self._place.read(facts.path)
+        try:
+            content = self._place.read(facts.path)
+        except ArchiveDiffers as error:
+            self._findings.add("segment", facts.path, f"cannot be read: {error}")
+            return None
         if content is None:
             self._findings.add("segment", facts.path, f"is missing: entry {index} of the log tells of it")
             return None
@@ -299,9 +305,9 @@ def _hash_of(record: Record, data: bytes | None, salt: bytes) -> str | None:
     if len(salt) != SALT_BYTES:
         return None
     payload = payload_of(record)
-    if record.raw is None and data:
-        payload = data + payload  # payload_of was given no data, which stands in front of all else
-    return hashlib.sha256(salt + payload).hexdigest()
+    if record.raw is None and data:  # payload_of was given no data, which stands in front of all else
+        return payload_hash(salt, data + payload if payload else data)
+    return payload_hash(salt, payload)
 
 
 def _is_the_instant(record: Record) -> bool:

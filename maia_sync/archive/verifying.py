@@ -48,7 +48,8 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     """Entries of the log."""
     root: str | None
-    """Its root, in hex; None if no checkpoint could be trusted."""
+    """Its root, in base64 as checkpoints tell it; None if no checkpoint could be trusted."""
+    root_hex: str | None
     checkpoints: int
     """Earlier and newest ones that were compared with the log."""
     since: int | None
@@ -77,6 +78,10 @@ class Comparison(Protocol):
 
     def prepare(self, findings: Findings) -> bytes | None:
         """Note what should be there, before the archive is looked at; return the newest checkpoint."""
+        ...
+
+    def stranger(self) -> str | None:
+        """Tell why the database cannot be compared with this archive, once that has a checkpoint."""
         ...
 
     def take_rows(self, rows: Sequence[ArchivedRow]) -> None:

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING
 
 from maia_sync.cli.checkup import failed, ok, problem, warning
 from maia_sync.cli.escaping import one_line
-from maia_sync.errors import EXIT_CONFIG, ArchiveDiffers, MaiaSyncError
+from maia_sync.cli.wording import counted
+from maia_sync.errors import EXIT_CONFIG, ArchiveDiffers, ConfigError, DatabaseError, MaiaSyncError
+from maia_sync.store.archive_log import ANEW
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from maia_sync.app import App
-    from maia_sync.archive.note import VerifierKey
+    from maia_sync.archive.note import Signer, VerifierKey
+    from maia_sync.archive.place import Place
     from maia_sync.cli.checkup import Finding
     from maia_sync.settings import ArchiveSettings
     from maia_sync.store.archive_standing import ArchiveStanding
@@ -30,7 +34,7 @@ def check_archive(app: App) -> Iterator[Finding]:
         verifier, findings = _check_keys(archive)
         yield from findings
         if verifier is not None:
-            yield _check_place(app, archive.url, verifier)
+            yield _check_place(app, archive, verifier)
     except MaiaSyncError as error:
         yield failed("archive", error, _SEE, error.exit_code)
     yield from _check_anchor(app, archive)
@@ -43,39 +47,94 @@ def _check_keys(archive: ArchiveSettings) -> tuple[VerifierKey | None, list[Find
     if archive.verifier_key_file is None:
         mend = "set archive.key_file; `maia-sync archive keygen` makes a key"
         return None, [warning("archive key", "archive.url is set, but archive.key_file is not", mend)]
-    verifier = load_verifier(archive.verifier_key_file)
-    if archive.key_file is None:
+    signer = None if archive.key_file is None else load_signer(archive.key_file)
+    try:
+        verifier = load_verifier(archive.verifier_key_file)
+    except ConfigError as error:
+        mend = _SEE
+        if archive.key_file is not None:
+            mend = f"`maia-sync archive keygen --from-key {archive.key_file}` makes it again"
+        return _half(signer), [failed("archive key", error, mend, EXIT_CONFIG)]
+    if archive.key_file is None or signer is None:
         found = f"{verifier.name} can be verified here, but not written: archive.key_file is not set"
         return verifier, [ok("archive key", found)]
-    signer = load_signer(archive.key_file)
     if signer.verifier != verifier:
         found = f"{archive.verifier_key_file} is not the public half of {archive.key_file}"
-        return None, [problem("archive key", found, _SEE, EXIT_CONFIG)]
-    if archive.key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        found = f"others on this machine may reach the private key in {archive.key_file}"
-        return verifier, [warning("archive key", found, f"chmod 600 {archive.key_file}")]
-    return verifier, [ok("archive key", f"{archive.key_file} is the key of {verifier.name}")]
+        return signer.verifier, [problem("archive key", found, _SEE, EXIT_CONFIG)]
+    exposed = [*_check_exposure(archive, archive.key_file)]
+    return verifier, exposed or [ok("archive key", f"{archive.key_file} is the key of {verifier.name}")]
 
 
-def _check_place(app: App, url: str, verifier: VerifierKey) -> Finding:
-    """Tell whether the place can be read, and ends where the database says."""
-    from maia_sync.archive.places import open_place
-    from maia_sync.archive.recovery import read_head
+def _half(signer: Signer | None) -> VerifierKey | None:
+    return None if signer is None else signer.verifier
 
-    place = open_place(url)
+
+def _check_exposure(archive: ArchiveSettings, key_file: Path) -> Iterator[Finding]:
+    from maia_sync.archive.configured import lies_in_archive
+
+    if lies_in_archive(archive, key_file):
+        found = f"{key_file} lies in the archive's folder: everyone who gets a copy gets the private key"
+        mend = f"move it elsewhere, and set archive.key_file; if somebody has a copy by now, {ANEW}"
+        yield problem("archive key", found, mend, EXIT_CONFIG)
+    if key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        found = f"others on this machine may reach the private key in {key_file}"
+        yield warning("archive key", found, f"chmod 600 {key_file}")
+
+
+def _check_place(app: App, archive: ArchiveSettings, verifier: VerifierKey) -> Finding:
+    """Tell whether a create would succeed, or without a key for one, whether the place can be read."""
+    from maia_sync.archive.configured import configured_place
+
+    place = configured_place(archive)
     try:
-        head = read_head(place, verifier)
+        if archive.key_file is not None and _is_usable(app):
+            return _rehearse(app, place, verifier)
+        return _read(app, place, verifier)
     except ArchiveDiffers as error:
         mend = "run `maia-sync archive verify`, and bring the archive back from a copy"
         return failed("archive", error, mend, error.exit_code)
-    known = _standing(app)
-    if head is None and known is not None and known.entries:
-        found = f"{place.name} holds no archive, though this database has written {known.entries:,} entries"
-        mend = "bring the archive back from a copy, or correct archive.url"
-        return problem("archive", found, mend, ArchiveDiffers.exit_code)
+    except ConfigError as error:
+        return failed("archive", error, "set archive.key_file to the file of that key", error.exit_code)
+
+
+def _rehearse(app: App, place: Place, verifier: VerifierKey) -> Finding:
+    from maia_sync.archive.rehearsal import rehearse
+
+    found = rehearse(app.database, place, verifier)
+    if found.writer is not None:
+        told = f"{found.writer} is writing it just now, or has died a short while ago: nothing was looked at"
+        return warning("archive", told, "run `maia-sync doctor` again when it has ended")
+    order = "; the next create puts in order what one before has left" if found.is_cut_off else ""
+    if found.head is None:
+        begin = f"{place.name} holds no archive yet, and can be written: `maia-sync archive create` begins it"
+        return ok("archive", begin + order)
+    ends = f"{place.name} ends at {counted(found.head.size, 'entry')}, signed by {verifier.name}"
+    return ok("archive", f"{ends}, as this database has it, and can be written{order}")
+
+
+def _read(app: App, place: Place, verifier: VerifierKey) -> Finding:
+    from maia_sync.archive.log_key import wrong_key
+    from maia_sync.archive.recovery import read_head
+
+    if _is_usable(app):
+        with app.database.transaction(write=False) as tx:
+            wrong = wrong_key(tx, place, verifier)
+        if wrong is not None:
+            return problem("archive", wrong, "correct archive.verifier_key_file", EXIT_CONFIG)
+    head = read_head(place, verifier)
     if head is None:
-        return ok("archive", f"{place.name} holds no archive yet: `maia-sync archive create` begins it")
-    return ok("archive", f"{place.name} ends at {head.size:,} entries, signed by {verifier.name}")
+        return warning("archive", f"{place.name} holds no archive", "is archive.url right?")
+    ends = f"{place.name} ends at {counted(head.size, 'entry')}, signed by {verifier.name}"
+    return ok("archive", f"{ends}; it was not compared with the database")
+
+
+def _is_usable(app: App) -> bool:
+    """Tell whether the database can be asked; check_database tells why not."""
+    try:
+        app.database.require_migrated()
+    except DatabaseError:
+        return False
+    return True
 
 
 def _check_anchor(app: App, archive: ArchiveSettings) -> Iterator[Finding]:

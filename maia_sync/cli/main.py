@@ -9,6 +9,8 @@ import typer
 
 from maia_sync.cli import (
     archive_checks,
+    archive_entries,
+    archive_proofs,
     archive_verbs,
     demo_verb,
     doctor_verb,
@@ -83,6 +85,8 @@ _VERBS = (
     facets_verbs,
     archive_verbs,
     archive_checks,
+    archive_proofs,
+    archive_entries,
     send_verb,
     doctor_verb,
     sandbox_verb,

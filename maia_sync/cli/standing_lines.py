@@ -76,7 +76,7 @@ def archive_lines(archive: ArchiveStanding, now: datetime) -> Iterator[str]:
         yield "Archive      begun, without a checkpoint yet"
     else:
         made = show_ago(archive.checkpoint_at, now)
-        yield f"Archive      {archive.entries:,} entries, checkpoint made {made}"
+        yield f"Archive      {counted(archive.entries, 'entry')}, checkpoint made {made}"
     parts = [
         counted(number, thing)
         for number, thing in (

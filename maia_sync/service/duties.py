@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from maia_sync.archive.finding import counted
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
@@ -124,16 +126,25 @@ class Duties:
             self._note_archived(report)
 
     def _note_archived(self, report: CreateReport) -> None:
-        self._metrics.note_archived(report.new)
+        grown = report.size_after - report.size_before
+        self._metrics.note_archived(grown)
         if report.checkpoints:
             self._log.info(
                 "archived",
-                message=f"Archived {report.new:,} entries at {report.place}: {report.size_after:,} in all",
-                entries=report.new,
+                message=f"Archived at {report.place}: the log has grown from {report.size_before:,} to "
+                f"{counted(report.size_after, 'entry')}",
+                entries=grown,
+                records=report.new,
                 size=report.size_after,
                 segments=report.segments,
                 bytes=report.segment_bytes,
                 seconds=round(report.seconds, 3),
+            )
+        if report.incomplete is not None:
+            self._log.warning(
+                "archive_incomplete",
+                message=report.incomplete[0].upper() + report.incomplete[1:],
+                runs=len(report.older_runs),
             )
         if report.anchor_error is not None:
             message = f"The newest checkpoint of the archive was not handed over: {report.anchor_error}"

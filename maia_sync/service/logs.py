@@ -20,7 +20,7 @@ however many run at once. The events:
     discovery_failed, ping_failed, runs_lost
     tasks_discovered                                                    what a source has brought
     report_written, report_incomplete (a panel has no answer)           the report of the schedule
-    archived, archive_failed, anchor_failed                             the archive of the schedule
+    archived, archive_failed, anchor_failed, archive_incomplete         the archive of the schedule
     library                                                             a warning of a library, with `logger`
 
 Error texts come partly from elsewhere: characters that a terminal would obey are shown as `\uXXXX`, and

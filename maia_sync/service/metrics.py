@@ -113,7 +113,9 @@ class Metrics:
             "discovery_failures_total", "Times that a source of tasks could not be read.", "source"
         )
         self._pings = self._counter("pings_total", "Pings of schedule.heartbeat_url.", "result")
-        self._archived = self._counter("archived_entries_total", "Entries that were added to the archive.")
+        self._archived = self._counter(
+            "archived_entries_total", "Entries that were added to the archive's log."
+        )
         self._anchors = self._counter(
             "archive_anchors_total", "Checkpoints handed to whoever keeps them.", "result"
         )
@@ -238,7 +240,8 @@ def _families(gauges: Gauges) -> Iterator[Metric]:
     yield _family("leases", "Leases that are held.", leases, "holder")
     yield _family("quarantine_rows", "Elements in quarantine, counted up to a million.", gauges.quarantined)
     if gauges.archive_waiting is not None:
-        yield _family("archive_waiting", "What waits to be archived.", gauges.archive_waiting)
+        told = "Records that wait to be archived; a task that waits as a whole counts as one."
+        yield _family("archive_waiting", told, gauges.archive_waiting)
     if gauges.archived_at is not None:
         yield _family(
             "archive_last_checkpoint_timestamp_seconds",

@@ -1,7 +1,8 @@
 """What does the database hold of that which an archive tells? Look-ups by key, and sums to compare.
 
 None of them holds a transaction open for long: who compares a whole archive asks anew for each thousand rows.
-A revision's payload never changes, so it does not matter when it is looked up.
+A revision's payload never changes, so it does not matter when it is looked up. Rows are read whatever
+stands in them: a value that a column cannot hold is told of, and stops nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
-from sqlalchemy import or_, select, text
+from sqlalchemy import LargeBinary, Text, cast, literal, or_, select, text
 
 from maia_sync.store.archive_journal import decode_changes, names_in
 from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
+from maia_sync.store.moments import as_given, moment_as_text, read_row, read_value
 from maia_sync.store.schema import (
     archive_checkpoint,
     archive_journal,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from maia_sync.store.archive_journal import RowName
+    from maia_sync.store.archive_log import CheckpointStatus
     from maia_sync.store.archive_numbered import Numbered
     from maia_sync.store.archived import Record
     from maia_sync.store.database import Transaction
@@ -59,14 +62,19 @@ class StoredPayload(msgspec.Struct, frozen=True, gc=False):
 # Payloads
 
 
-def read_payloads(tx: Transaction, names: Sequence[EventName]) -> list[StoredPayload | None]:
-    """Return what is stored under each name, in their order; None where there is nothing."""
+def read_payloads(tx: Transaction, names: Sequence[EventName]) -> list[StoredPayload | str | None]:
+    """Return what is stored under each name, in their order; None where there is nothing.
+
+    Of a row that has a `seq` or `revision` that is no number, return which of the two.
+    """
     rows = (_from_postgresql if tx.is_postgresql else _from_sqlite)(tx, names)
-    found: list[StoredPayload | None] = []
+    found: list[StoredPayload | str | None] = []
     earlier: list[int] = []
     for at, (row, name) in enumerate(zip(rows, names, strict=True)):
-        stored = None
-        if row is not None and row[5] >= name[4]:
+        stored: StoredPayload | str | None = None
+        if row is not None and not type(row[4]) is type(row[5]) is int:
+            stored = "seq" if type(row[5]) is int else "revision"
+        elif row is not None and row[5] >= name[4]:
             data, extra, stamp, occurred_at, seq, revision, first_seen_at, last_changed_at, run_id = row
             if revision > name[4]:
                 earlier.append(at)
@@ -81,13 +89,13 @@ def read_payloads(tx: Transaction, names: Sequence[EventName]) -> list[StoredPay
 
 
 def _put_earlier(
-    tx: Transaction, names: Sequence[EventName], found: list[StoredPayload | None], places: list[int]
+    tx: Transaction, names: Sequence[EventName], found: list[StoredPayload | str | None], places: list[int]
 ) -> None:
     """Put superseded payloads in the places of the newest ones."""
     read = _earlier_from_postgresql if tx.is_postgresql else _earlier_from_sqlite
     for at, row in zip(places, read(tx, [names[at] for at in places]), strict=True):
         newest = found[at]
-        if row is None or newest is None:
+        if row is None or not isinstance(newest, StoredPayload):
             found[at] = None
             continue
         data, extra, stamp, seen_at, run_id = row
@@ -116,12 +124,14 @@ def read_superseded_at(tx: Transaction, names: Sequence[EventName]) -> list[str 
 
 
 _OF_ONE: Final = "task_id = ? AND group_id = ? AND timestamp = ? AND ordinal = ?"
+_DATA: Final = "CASE typeof(data) WHEN 'blob' THEN 0 ELSE CAST(data AS BLOB) END"
+"""The bytes of a text, and nothing that equals them if it is none."""
 _SQLITE: Final = (
-    "SELECT CAST(data AS BLOB), extra, timestamp_text, occurred_at, seq, revision, first_seen_at, "
+    f"SELECT {_DATA}, extra, timestamp_text, occurred_at, seq, revision, first_seen_at, "
     f"last_changed_at, run_id FROM task_event WHERE {_OF_ONE}"
 )
 _SQLITE_EARLIER: Final = (
-    "SELECT CAST(data AS BLOB), extra, timestamp_text, seen_at, run_id FROM task_event_revision "
+    f"SELECT {_DATA}, extra, timestamp_text, seen_at, run_id FROM task_event_revision "
     f"WHERE {_OF_ONE} AND revision = ?"
 )
 
@@ -139,10 +149,6 @@ def _earlier_from_sqlite(tx: Transaction, names: Sequence[EventName]) -> list[tu
     return [cursor.execute(_SQLITE_EARLIER, name).fetchone() for name in names]
 
 
-def _moment(column: str) -> str:
-    return f"to_char({column} AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS.US')"
-
-
 _KEYS: Final = (
     "unnest(CAST(:tasks AS uuid[]), CAST(:groups AS text[]), CAST(:timestamps AS bigint[]), "
     "CAST(:ordinals AS int[]), CAST(:revisions AS int[])) WITH ORDINALITY "
@@ -154,17 +160,17 @@ _SAME: Final = (
 )
 _POSTGRESQL: Final = text(
     "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
-    f"{_moment('e.occurred_at')}, e.seq, e.revision, {_moment('e.first_seen_at')}, "
-    f"{_moment('e.last_changed_at')}, e.run_id FROM {_KEYS} JOIN task_event e ON {_SAME}"
+    f"{moment_as_text('e.occurred_at')}, e.seq, e.revision, {moment_as_text('e.first_seen_at')}, "
+    f"{moment_as_text('e.last_changed_at')}, e.run_id FROM {_KEYS} JOIN task_event e ON {_SAME}"
 )
 _POSTGRESQL_EARLIER: Final = text(
     "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
-    f"{_moment('e.seen_at')}, e.run_id FROM {_KEYS} "
+    f"{moment_as_text('e.seen_at')}, e.run_id FROM {_KEYS} "
     f"JOIN task_event_revision e ON {_SAME} AND e.revision = k.revision"
 )
 
 _POSTGRESQL_SUPERSEDED: Final = text(
-    f"SELECT k.place, NULL, {_moment('e.superseded_at')} FROM {_KEYS} "
+    f"SELECT k.place, NULL, {moment_as_text('e.superseded_at')} FROM {_KEYS} "
     f"JOIN task_event_revision e ON {_SAME} AND e.revision = k.revision"
 )
 
@@ -189,14 +195,27 @@ def _earlier_from_postgresql(tx: Transaction, names: Sequence[EventName]) -> lis
 # What has an id
 
 
-def read_numbered(tx: Transaction, kind: Kind, ids: Sequence[int]) -> dict[int, Record]:
-    """Return what the archive's records would say of rows now, by their ids."""
+def read_numbered(tx: Transaction, kind: Kind, ids: Sequence[int]) -> dict[int, Record | str]:
+    """Return what the archive's records would say of rows now, by their ids.
+
+    Of a row that holds what its columns cannot, return which column that is.
+    """
     numbered = _NUMBERED[kind]
-    found: dict[int, Record] = {}
+    columns = [*numbered.select.selected_columns]
+    given = numbered.select.with_only_columns(*(as_given(tx, column) for column in columns))
+    found: dict[int, Record | str] = {}
     for at in range(0, len(ids), _CHUNK):
-        statement = numbered.select.where(numbered.table.c.id.in_(ids[at : at + _CHUNK]))
-        found |= {row.id: numbered.record_of(row) for row in tx.connection.execute(statement)}
+        statement = given.where(numbered.table.c.id.in_(ids[at : at + _CHUNK]))
+        found |= {row.id: _record_of(numbered, columns, row) for row in tx.connection.execute(statement)}
     return found
+
+
+def _record_of(numbered: Numbered, columns: Sequence[Any], row: Any) -> Record | str:
+    read = read_row(columns, row)
+    if isinstance(read, str):
+        return read
+    record: Record = numbered.record_of(read)
+    return record
 
 
 def read_numbers(tx: Transaction, kind: Kind, size: int) -> Iterator[tuple[int, bool]]:
@@ -245,10 +264,11 @@ def read_enrolled(tx: Transaction) -> dict[str, bool]:
 
 
 def read_vanished(tx: Transaction) -> Iterator[tuple[str, str, int, int, Any]]:
-    """Yield the events that are marked vanished: their keys, and when they were."""
+    """Yield the events that are marked vanished: their keys, and when they were, as moments.read_moment."""
     columns = task_event.c
+    vanished_at = as_given(tx, columns.vanished_at)
     statement = select(
-        columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, columns.vanished_at
+        columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, vanished_at
     ).where(columns.vanished_at.is_not(None))
     for row in _streamed(tx, statement):
         yield row[0], row[1], row[2], row[3], row[4]
@@ -260,9 +280,16 @@ def read_names(tx: Transaction, task_id: str) -> Iterator[EventName]:
         columns = table.c
         statement = select(
             columns.task_id, columns.group_id, columns.timestamp, columns.ordinal, columns.revision
-        ).where(columns.task_id == task_id)
+        ).where(columns.task_id == _as_stored(task_id))
         for row in _streamed(tx, statement):
             yield row[0], row[1], row[2], row[3], row[4]
+
+
+def _as_stored(task_id: str) -> Any:
+    """Return what to compare a column with: text that was no UTF-8 cannot be bound (moments.open_reading)."""
+    if not isinstance(task_id, str) or task_id.isascii():
+        return task_id
+    return cast(literal(task_id.encode(errors="surrogateescape"), LargeBinary), Text)
 
 
 def read_names_at(tx: Transaction, task_id: str, seq: int) -> list[RowName]:
@@ -286,10 +313,13 @@ def _streamed(tx: Transaction, statement: Any, at_once: int = _STREAMED) -> Iter
 class WaitingNote(NamedTuple):
     """What one row of the journal tells that is not archived yet."""
 
+    id: int
     task_id: str
     is_whole: bool
     """All that was stored of the task then waits."""
     is_turn: bool
+    is_readable: bool
+    """Whether its changes could be read; if not, it tells of none."""
     new: list[RowName]
     revised: list[tuple[str, int, int, int]]
     """With the revision that each became."""
@@ -302,29 +332,82 @@ def read_waiting(tx: Transaction, size: int) -> Iterator[WaitingNote]:
     columns = archive_journal.c
     later = select(archive_checkpoint.c.id).where(archive_checkpoint.c.tree_size > size)
     statement = (
-        select(columns.task_id, columns.whole, columns.turned, columns.changes)
+        select(columns.id, columns.task_id, columns.whole, columns.turned, columns.changes)
         .where(or_(columns.checkpoint_id.is_(None), columns.checkpoint_id.in_(later)))
         .order_by(columns.task_id, columns.id)
     )
-    for task_id, whole, turned, told in _streamed(tx, statement, 100):
-        changes = decode_changes(told)
+    for number, task_id, whole, turned, told in _streamed(tx, statement, 100):
+        try:
+            changes, is_readable = decode_changes(told), True
+        except (ValueError, TypeError):
+            changes, is_readable = decode_changes(None), False
         yield WaitingNote(
+            number,
             task_id,
             whole,
             turned,
+            is_readable,
             [*names_in(changes.new)],
             [(group, *place) for group, places in changes.revised.items() for place in places],
             [*chain(names_in(changes.returned), names_in(changes.vanished))],
         )
 
 
-def read_checkpoints(tx: Transaction, origin: str) -> Iterator[tuple[int, bytes, str]]:
-    """Yield every checkpoint of an archive: size, root and text, from old to new."""
-    columns = archive_checkpoint.c
+# Checkpoints
+
+
+class StoredCheckpoint(NamedTuple):
+    """A checkpoint of an archive, as its row tells of it."""
+
+    id: int
+    size: int
+    root: bytes
+    note: str
+    fault: str | None
+    """A column that holds what it cannot hold: if it is one of NAMING, nothing but the id is known."""
+
+
+NAMING: Final = ("tree_size", "root_hash", "note")
+"""The columns that say which checkpoint it is."""
+
+
+def read_checkpoints(tx: Transaction, origin: str) -> Iterator[StoredCheckpoint]:
+    """Yield every checkpoint of an archive, from old to new."""
+    others = [column for column in archive_checkpoint.c if column.name not in ("id", "origin", *NAMING)]
+    columns = [*_columns_naming(), *others]
     statement = (
-        select(columns.tree_size, columns.root_hash, columns.note)
-        .where(columns.origin == origin)
-        .order_by(columns.id)
+        select(*(as_given(tx, column) for column in columns))
+        .where(archive_checkpoint.c.origin == origin)
+        .order_by(archive_checkpoint.c.id)
     )
-    for size, root, note in _streamed(tx, statement):
-        yield size, bytes(root), note
+    for row in _streamed(tx, statement):
+        yield _checkpoint_of(columns, row)
+
+
+def read_newest(tx: Transaction, origin: str, status: CheckpointStatus) -> StoredCheckpoint | None:
+    """Return the newest checkpoint of this status that can be read; None if there is none."""
+    columns = _columns_naming()
+    statement = (
+        select(*(as_given(tx, column) for column in columns))
+        .where(archive_checkpoint.c.origin == origin, archive_checkpoint.c.status == status)
+        .order_by(archive_checkpoint.c.id.desc())
+    )
+    with tx.connection.execute(statement, execution_options={"yield_per": 10}) as rows:
+        read = (_checkpoint_of(columns, row) for row in rows)
+        return next((each for each in read if each.fault is None), None)
+
+
+def _columns_naming() -> list[Any]:
+    return [archive_checkpoint.c[name] for name in ("id", *NAMING)]
+
+
+def _checkpoint_of(columns: Sequence[Any], row: Any) -> StoredCheckpoint:
+    fault: str | None = None
+    for column, given in zip(columns, row, strict=True):
+        try:
+            read_value(column, given)
+        except ValueError:
+            fault = fault or str(column.name)
+    if fault in NAMING:
+        return StoredCheckpoint(row.id, 0, b"", "", fault)
+    return StoredCheckpoint(row.id, row.tree_size, bytes(row.root_hash), row.note, fault)

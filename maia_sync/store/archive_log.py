@@ -1,8 +1,8 @@
 """Which checkpoints has this database's archive, what do they cover, and who writes it now?
 
 A checkpoint is written here as `pending` together with the marks on what it covers, before others can see
-it, and becomes `done` once it lies in the archive. So whatever cuts a create off, the archive's own
-checkpoint tells whether the marks of a pending one stand (`complete_checkpoint`) or not (`drop_pending`).
+it, and becomes `done` once it lies in the archive. It is signed by then: whatever cuts a create off, the next
+one completes it (`complete_checkpoint`), and its marks stand.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from sqlalchemy import (
     update,
 )
 
-from maia_sync.errors import ArchiveDiffers, ArchiveError, Bug
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, Bug
 from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
+from maia_sync.store.moments import as_given, require_row
 from maia_sync.store.schema import (
     archive_checkpoint,
     archive_journal,
@@ -48,11 +49,15 @@ if TYPE_CHECKING:
     from maia_sync.store.archive_numbered import Numbered
     from maia_sync.store.database import Transaction
 
+ANEW: Final = (
+    "have everything archived anew in another log, with a new key at an empty place: "
+    "`maia-sync archive create --new-log`"
+)
+"""What helps where the archive and the database have come apart."""
 CheckpointStatus: TypeAlias = Literal["pending", "done"]
 JOURNAL_KEPT: Final = timedelta(days=1)
 """How long a journal's row outlives its checkpoint: who verifies the archive meanwhile compares with it."""
 _CHUNK: Final = 500
-_MARKED: Final = (archive_journal, quarantine, sent_message, sync_run)
 _IDS: Any = bindparam("ids", expanding=True)
 _columns = archive_checkpoint.c
 
@@ -111,18 +116,49 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
         return self.changes + self.whole_tasks + self.tasks_unknown + self.quarantined + self.sent + self.runs
 
 
-def start_log(tx: Transaction, origin: str) -> None:
-    """Note which log this database is archived in. Raises ArchiveError if that is another one."""
+def start_log(tx: Transaction, origin: str, *, anew: bool = False) -> str | None:
+    """Note which log this database is archived in; return the name of the one whose place it takes, if any.
+
+    One that has no checkpoint yet may be replaced by any other, one that has by a new one, if `anew`. Raises
+    ArchiveError if it may not be, and ArchiveBusy if it is being written.
+    """
     if tx.is_postgresql:  # two that start at once see one another's row
         tx.connection.execute(text("LOCK TABLE archive_log IN SHARE ROW EXCLUSIVE MODE"))
-    found = tx.connection.execute(select(archive_log.c.origin)).scalar()
+    found = read_origin(tx)
     if found is None:
         tx.connection.execute(insert(archive_log).values(origin=origin, started_at=tx.now))
-    elif found != origin:
+        return None
+    if found == origin:
+        if anew and last_checkpoint(tx, origin, "done") is not None:
+            raise ArchiveError(
+                f"{origin} is the name of the log that there is, and a new one needs a key of another name: "
+                "`maia-sync archive keygen --name NAME --output FILE` makes one, for archive.key_file"
+            )
+        return None
+    if has_checkpoint(tx, origin):
         raise ArchiveError(
-            f"this database is archived as {found}, not as {origin}: a database has one archive; "
-            "name the key with which it was begun as archive.key_file"
+            f"{origin} is the name of an earlier log of this database, which is archived as {found} since: "
+            "name the key of that one as archive.key_file"
         )
+    if has_checkpoint(tx, found) and not anew:
+        raise ArchiveError(
+            f"this database is archived as {found}, not as {origin}: name the key with which that was begun "
+            f"as archive.key_file, or {ANEW}"
+        )
+    _replace_log(tx, found, origin)
+    return found
+
+
+def _replace_log(tx: Transaction, found: str, origin: str) -> None:
+    columns = archive_log.c
+    free = or_(columns.lease_owner.is_(None), columns.lease_expires_at <= tx.now)
+    statement = (
+        update(archive_log)
+        .where(columns.origin == found, free)
+        .values(origin=origin, started_at=tx.now, lease_owner=None, lease_expires_at=None)
+    )
+    if tx.connection.execute(statement).rowcount != 1:
+        raise ArchiveBusy(f"{tell_writer(tx, found)}: if it has died, another log may be begun then")
 
 
 def read_origin(tx: Transaction) -> str | None:
@@ -142,10 +178,27 @@ def read_writer(tx: Transaction, origin: str) -> str | None:
     return owner
 
 
+def read_writer_at_work(tx: Transaction) -> str | None:
+    """Return who holds the log's lease just now; None if it is free, or has run out."""
+    columns = archive_log.c
+    held = columns.lease_owner.is_not(None) & (columns.lease_expires_at > tx.now)
+    owner: str | None = tx.connection.execute(select(columns.lease_owner).where(held)).scalar()
+    return owner
+
+
+def tell_writer(tx: Transaction, origin: str) -> str:
+    """Return the beginning of a sentence: who writes the log, and until when its lease keeps others out."""
+    columns = archive_log.c
+    lease = select(columns.lease_owner, columns.lease_expires_at).where(columns.origin == origin)
+    owner, expires_at = tx.connection.execute(lease).one()
+    until = "" if expires_at is None else f", and has until {expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    return f"another process, {owner}, is writing the archive of {origin}{until}"
+
+
 def acquire_writer(
     tx: Transaction, origin: str, owner: str, seconds: float, *, dead: str | None = None
 ) -> bool:
-    """Take the log's lease, or keep it for longer; False if another process holds it.
+    """Take the log's lease; False if another process holds it.
 
     `dead` is an owner who is known to write no more.
     """
@@ -154,7 +207,7 @@ def acquire_writer(
         columns.lease_owner.is_(None),
         columns.lease_owner == owner,
         columns.lease_owner == dead,
-        columns.lease_expires_at < tx.now,
+        columns.lease_expires_at <= tx.now,
     )
     statement = (
         update(archive_log)
@@ -225,19 +278,29 @@ def enrol_tasks(tx: Transaction, limit: int) -> int:
 # Checkpoints
 
 
+def has_checkpoint(tx: Transaction, origin: str) -> bool:
+    """Tell whether a log has a checkpoint, be it a pending one."""
+    statement = select(_columns.id).where(_columns.origin == origin).limit(1)
+    return tx.connection.execute(statement).first() is not None
+
+
 def last_checkpoint(tx: Transaction, origin: str, status: CheckpointStatus) -> CheckpointRow | None:
     """Return the newest checkpoint of this status; None if there is none."""
     condition = (_columns.origin == origin) & (_columns.status == status)
-    statement = select(archive_checkpoint).where(condition).order_by(_columns.id.desc()).limit(1)
-    row = tx.connection.execute(statement).one_or_none()
-    return None if row is None else _from_row(row)
+    return next(iter(_newest(tx, condition, 1)), None)
 
 
 def checkpoints(tx: Transaction, origin: str, limit: int) -> list[CheckpointRow]:
     """Return the newest checkpoints that are done, the newest first."""
     condition = (_columns.origin == origin) & (_columns.status == "done")
-    statement = select(archive_checkpoint).where(condition).order_by(_columns.id.desc()).limit(limit)
-    return [_from_row(row) for row in tx.connection.execute(statement)]
+    return _newest(tx, condition, limit)
+
+
+def _newest(tx: Transaction, condition: ColumnElement[bool], limit: int) -> list[CheckpointRow]:
+    columns = [*_columns]
+    statement = select(*(as_given(tx, column) for column in columns)).where(condition)
+    rows = tx.connection.execute(statement.order_by(_columns.id.desc()).limit(limit))
+    return [_from_row(require_row(columns, row)) for row in rows]
 
 
 def open_checkpoint(tx: Transaction, *, origin: str, head: tuple[int, bytes], note: str, marks: Marks) -> int:
@@ -285,16 +348,18 @@ def complete_checkpoint(tx: Transaction, number: int) -> None:
         tx.connection.execute(delete(archive_journal).where(archive_journal.c.checkpoint_id <= last))
 
 
-def drop_pending(tx: Transaction, origin: str) -> None:
-    """Forget a pending checkpoint: what it covered waits again."""
-    pending = (_columns.origin == origin) & (_columns.status == "pending")
-    number = tx.connection.execute(select(_columns.id).where(pending)).scalar()
-    if number is None:
-        return
-    for table in _MARKED:
-        statement = update(table).where(table.c.checkpoint_id == number).values(checkpoint_id=None)
-        tx.connection.execute(statement)
-    tx.connection.execute(delete(archive_checkpoint).where(_columns.id == number))
+def runs_without_notes(tx: Transaction, checkpoints: Collection[int]) -> list[int]:
+    """Return which of the runs that these checkpoints cover have noted nothing for the archive.
+
+    An older version has made them since the log was begun. Of those that were given up for lost nobody knows
+    when they ended.
+    """
+    columns = sync_run.c
+    begun = select(archive_log.c.started_at).scalar_subquery()
+    since = (columns.started_at > begun) | ((columns.ended_at > begun) & (columns.status != "lost"))
+    covered = columns.checkpoint_id.in_(checkpoints) & columns.version.is_(None)
+    statement = select(columns.id).where(covered, since).order_by(columns.id)
+    return list(tx.connection.execute(statement).scalars())
 
 
 def note_anchored(tx: Transaction, number: int, error: str | None) -> None:
@@ -305,15 +370,17 @@ def note_anchored(tx: Transaction, number: int, error: str | None) -> None:
     tx.connection.execute(update(archive_checkpoint).where(_columns.id == number).values(values))
 
 
-def count_waiting(tx: Transaction) -> Waiting:
-    """Return what waits to be archived; nothing that is archived is looked at."""
+def count_waiting(tx: Transaction, *, dated: bool = True) -> Waiting:
+    """Return what waits to be archived; nothing that is archived is looked at.
+
+    Unless `dated`, nobody needs to know when the newest checkpoint was done.
+    """
     journal = archive_journal.c
     waits = journal.checkpoint_id.is_(None)
     changes = select(func.count(), func.coalesce(func.sum(journal.records), 0)).where(waits)
     notes, records = tx.connection.execute(changes).one()
-    newest = (
-        select(_columns.completed_at).where(_columns.status == "done").order_by(_columns.id.desc()).limit(1)
-    )
+    of_log = _columns.origin.in_(select(archive_log.c.origin))
+    done = _newest(tx, of_log & (_columns.status == "done"), 1) if dated else []
     return Waiting(
         changes=int(records),
         whole_tasks=_count(tx, archive_journal, waits, journal.records == 0) if notes else 0,
@@ -321,7 +388,7 @@ def count_waiting(tx: Transaction) -> Waiting:
         quarantined=_count(tx, quarantine, quarantine.c.checkpoint_id.is_(None)),
         sent=_count(tx, sent_message, sent_message.c.checkpoint_id.is_(None)),
         runs=_count(tx, sync_run, sync_run.c.checkpoint_id.is_(None), sync_run.c.ended_at.is_not(None)),
-        last_done_at=tx.connection.execute(newest).scalar(),
+        last_done_at=done[0].completed_at if done else None,
     )
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import bindparam, select
@@ -32,6 +32,7 @@ from maia_sync.store.archive_versions import (
     read_whole,
 )
 from maia_sync.store.archived import Record
+from maia_sync.store.moments import as_given, require_row
 from maia_sync.store.schema import archive_journal
 
 if TYPE_CHECKING:
@@ -51,11 +52,7 @@ _journal = archive_journal.c
 _WAITS = _journal.checkpoint_id.is_(None)
 _WAITING_TASKS = select(_journal.task_id).where(_WAITS).distinct().order_by(_journal.task_id).limit(_TASKS)
 _WAITING_TASKS_AFTER = _WAITING_TASKS.where(_journal.task_id > bindparam("after_task"))
-_NOTES_OF_TASK = (
-    select(_journal.id, _journal.run_id, _journal.noted_at, _journal.whole, _journal.turned)
-    .where(_WAITS, _journal.task_id == bindparam("of_task"))
-    .order_by(_journal.id)
-)
+_OF_NOTE: Final = (_journal.id, _journal.run_id, _journal.noted_at)
 _CHANGES = select(_journal.id, _journal.changes).where(_journal.id.in_(bindparam("ids", expanding=True)))
 _STREAMED: Final = {"stream_results": True}
 
@@ -101,6 +98,11 @@ class Unarchived:
         self._left = most
         self.marks = Marks()
         """What `records` has covered; complete once it is exhausted."""
+        self._notes_of_task = (
+            select(*(as_given(tx, column) for column in _OF_NOTE), _journal.whole, _journal.turned)
+            .where(_WAITS, _journal.task_id == bindparam("of_task"))
+            .order_by(_journal.id)
+        )
         self._reading = self._all()
 
     def records(self) -> Iterator[list[Record]]:
@@ -134,7 +136,9 @@ class Unarchived:
             yield from self._numbered(kind, marks)
 
     def _of_task(self, task_id: str) -> Iterator[list[Record]]:
-        notes = [_Note(*row) for row in self._tx.connection.execute(_NOTES_OF_TASK, {"of_task": task_id})]
+        notes = [
+            _note_of(row) for row in self._tx.connection.execute(self._notes_of_task, {"of_task": task_id})
+        ]
         whole = next((note for note in notes if note.whole), None)
         told = self._noted(task_id, notes) if whole is None else self._whole(task_id, notes, whole)
         for records in told:
@@ -196,11 +200,19 @@ class Unarchived:
         if self._left <= 0:
             return
         most = {"most": self._left}
-        found = self._tx.connection.execute(kind.waiting, most, execution_options=_STREAMED)
-        for rows in batches(found, kind.weighs):
+        columns = [*kind.select.selected_columns]
+        given = kind.waiting.with_only_columns(*(as_given(self._tx, column) for column in columns))
+        found = self._tx.connection.execute(given, most, execution_options=_STREAMED)
+        for some in batches(found, kind.weighs):
+            rows = [require_row(columns, row) for row in some]
             self._left -= len(rows)
             marks.update((row.id, kind.state_of(row)) for row in rows)
             yield [kind.record_of(row) for row in rows]
+
+
+def _note_of(row: Any) -> _Note:
+    read = require_row(_OF_NOTE, row[: len(_OF_NOTE)])
+    return _Note(read.id, read.run_id, read.noted_at, row.whole, row.turned)
 
 
 def _waiting_tasks(tx: Transaction) -> Iterator[str]:

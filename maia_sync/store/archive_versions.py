@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from sqlalchemy import bindparam, select, text, type_coerce
 from sqlalchemy.types import NullType
 
+from maia_sync.errors import DatabaseError
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archived import Record
 from maia_sync.store.schema import task_event
@@ -79,7 +80,13 @@ _WHOLE = (
     .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
 )
 _MARKED = (
-    select(_columns.group_id, _columns.timestamp, _columns.ordinal, _columns.vanished_at)
+    select(
+        _columns.group_id,
+        _columns.timestamp,
+        _columns.ordinal,
+        _columns.seq,
+        _as_driven(_columns.vanished_at),
+    )
     .where(_columns.task_id == _OF_TASK, _columns.vanished_at.is_not(None))
     .order_by(_columns.vanished_at, _columns.group_id, _columns.timestamp, _columns.ordinal)
 )
@@ -111,9 +118,9 @@ def read_marked(tx: Transaction, task_id: str) -> Iterator[list[Record]]:
                     group_id=group_id,
                     timestamp=timestamp,
                     ordinal=ordinal,
-                    received_at=vanished_at,
+                    received_at=_moment(vanished_at, task_id, seq),
                 )
-                for group_id, timestamp, ordinal, vanished_at in rows
+                for group_id, timestamp, ordinal, seq, vanished_at in rows
             ]
 
 
@@ -155,7 +162,7 @@ class _LookUp(NamedTuple):
     on_sqlite: str
     """One row: a list of keys would have SQLite read the whole task."""
     on_postgresql: TextClause
-    """Many: with LIMIT each is looked up by its key, whatever the planner takes a task's rows to be."""
+    """Many: with LIMIT each is looked up by its key (for the inner SELECT see named_rows.py)."""
 
 
 def _looking_up(table: str, key: dict[str, str], moments: Sequence[str]) -> _LookUp:
@@ -167,8 +174,8 @@ def _looking_up(table: str, key: dict[str, str], moments: Sequence[str]) -> _Loo
     return _LookUp(
         on_sqlite=f"SELECT {columns} FROM {table} AS e WHERE {one}",
         on_postgresql=text(
-            f"SELECT found.* FROM unnest({arrays}) AS k({names}) CROSS JOIN LATERAL (SELECT {columns} "
-            f"FROM {table} AS e WHERE e.task_id = CAST(:of_task AS uuid) AND {same} LIMIT 1) AS found"
+            f"SELECT found.* FROM unnest({arrays}) AS k({names}) CROSS JOIN LATERAL (SELECT {columns} FROM "
+            f"{table} AS e WHERE e.task_id = (SELECT CAST(:of_task AS uuid)) AND {same} LIMIT 1) AS found"
         ),
     )
 
@@ -238,7 +245,7 @@ def _record(task_id: str, row: tuple[Any, ...]) -> Record:
     group_id, timestamp, ordinal, revision, data, extra, text, run_id, seq, first_seen, last_changed = row
     return Record(
         type="revision" if revision else "event",
-        received_at=_moment(last_changed if revision else first_seen),
+        received_at=_moment(last_changed if revision else first_seen, task_id, seq),
         task_id=task_id,
         group_id=group_id,
         timestamp=timestamp,
@@ -258,12 +265,17 @@ def _record_of_superseded(task_id: str, row: tuple[Any, ...], seq: int) -> Recor
     return _record(task_id, (*contents, seq, seen_at, seen_at))
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: Any, task_id: str, seq: int) -> datetime:
     """Return a moment in UTC of what a driver gives: text on SQLite, without the offset."""
-    if isinstance(value, str):
-        return datetime.fromisoformat(value).replace(tzinfo=UTC)
-    moment: datetime = value
-    return moment.astimezone(UTC)
+    try:
+        if isinstance(value, str):
+            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+        moment: datetime = value
+        return moment.astimezone(UTC)
+    except (ValueError, AttributeError) as error:
+        raise DatabaseError(
+            f"the event {task_id}/{seq} cannot be read: one of its moments in the database was altered"
+        ) from error
 
 
 def batches(result: CursorResult[Any], payload: int) -> Iterator[Sequence[Any]]:

@@ -9,20 +9,29 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-from sqlalchemy import and_, bindparam, exists, func, insert, literal, not_, select, update
+from sqlalchemy import and_, bindparam, func, insert, literal, select, update
 
 from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
 from maia_sync.store.archive_journal import MOST_NAMES
 from maia_sync.store.facets import FacetRow, as_stored
-from maia_sync.store.named_rows import NAMED_ROWS, NamedRows, name_values
+from maia_sync.store.look_ups import (
+    IDENTITY,
+    LOOK_UP_BEHIND,
+    LOOK_UP_BEHIND_OF_FEW,
+    LOOK_UP_CANONICALS,
+    LOOK_UP_NAMES,
+    OF_KEY,
+    READING_ORDER,
+)
+from maia_sync.store.named_rows import name_values, select_named
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task_event, task_event_revision
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sqlalchemy import BindParameter, ColumnElement, Select
+    from sqlalchemy import ColumnElement, Select
 
     from maia_sync.model import ChangedRow
     from maia_sync.store.archive_journal import Journal
@@ -34,13 +43,6 @@ _CHUNK = 400
 _ENDLESS = 2**63 - 1
 _columns = task_event.c
 _NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
-_IDENTITY = (
-    *_NAME,
-    _columns.seq,
-    _columns.digest,
-    _columns.canonical,
-    _columns.vanished_at,
-)
 _OF_ROW = (
     (_columns.task_id == bindparam("of_task"))
     & (_columns.group_id == bindparam("of_group"))
@@ -49,81 +51,23 @@ _OF_ROW = (
 )
 
 
-_READING_ORDER = (_columns.seq, _columns.first_seen_at, _columns.ordinal)
 _WINDOW = (
-    select(*_IDENTITY)
+    select(*IDENTITY)
     .where(_columns.task_id == bindparam("of_task"), _columns.seq > bindparam("after_seq"))
-    .order_by(*_READING_ORDER)
+    .order_by(*READING_ORDER)
     .limit(bindparam("most"))
 )
 _WINDOW_BACK = (
-    select(*_IDENTITY)
+    select(*IDENTITY)
     .where(_columns.task_id == bindparam("of_task"), _columns.seq < bindparam("after_seq"))
-    .order_by(*(column.desc() for column in _READING_ORDER))
+    .order_by(*(column.desc() for column in READING_ORDER))
     .limit(bindparam("most"))
 )
-_OF_KEY = and_(_columns.group_id == bindparam("of_group"), _columns.timestamp == bindparam("of_timestamp"))
-_AFTER: BindParameter[int] = bindparam("after_seq")
-_HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), _OF_KEY)
-_PAYLOAD = ("group_id", "timestamp", "ordinal", "data", "extra", "timestamp_text")
-_PAYLOADS_OF_NAMES = {
-    kind: select(*(rows.columns[name] for name in _PAYLOAD)).select_from(rows.origin).where(rows.condition)
-    for kind, rows in NAMED_ROWS.items()
-}
-_PAYLOADS_BETWEEN = select(*(_columns[name] for name in _PAYLOAD)).where(
+_HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), OF_KEY)
+_PAYLOADS_OF_NAMES = select_named("data", "extra", "timestamp_text")
+_PAYLOADS_BETWEEN = select(*_NAME, _columns.data, _columns.extra, _columns.timestamp_text).where(
     _columns.task_id == bindparam("of_task"), _columns.seq.between(bindparam("low"), bindparam("high"))
 )
-
-
-def _looking_up(rows: NamedRows, *, newest_first: bool) -> Select[Any]:
-    """Make a query for rows, each with the place that follows it and whether others share its own.
-
-    The queries are made once, below: to make one takes longer than to run it.
-    """
-    columns = rows.columns
-    other = task_event.alias()
-    same_row = and_(*(other.c[column.name] == columns[column.name] for column in _NAME))
-    of_task = other.c.task_id == bindparam("of_task")
-    beside = exists().where(of_task, other.c.seq == columns.seq, not_(same_row))
-    if newest_first:
-        behind = select(func.max(other.c.seq)).where(of_task, other.c.seq < columns.seq)
-    else:
-        behind = select(func.min(other.c.seq)).where(of_task, other.c.seq > columns.seq)
-    order = (columns[column.name] for column in _READING_ORDER)
-    return (
-        select(
-            *(columns[column.name] for column in _IDENTITY),
-            beside.label("beside"),
-            behind.scalar_subquery().label("behind"),
-        )
-        .select_from(rows.origin)
-        .where(rows.condition)
-        .order_by(*(column.desc() if newest_first else column.asc() for column in order))
-    )
-
-
-def _looking_up_where(condition: ColumnElement[bool], *, newest_first: bool) -> Select[Any]:
-    rows = NamedRows(_columns, task_event, and_(_columns.task_id == bindparam("of_task"), condition))
-    return _looking_up(rows, newest_first=newest_first)
-
-
-_LOOK_UP_NAMES = {
-    kind: {back: _looking_up(rows, newest_first=back) for back in (False, True)}
-    for kind, rows in NAMED_ROWS.items()
-}
-_LOOK_UP_CANONICALS = {
-    back: _looking_up_where(
-        and_(_OF_KEY, _columns.canonical.in_(bindparam("canonicals", expanding=True))), newest_first=back
-    )
-    for back in (False, True)
-}
-_LOOK_UP_BEHIND = {
-    back: _looking_up_where(
-        and_(_OF_KEY, (_columns.seq < _AFTER) if back else (_columns.seq > _AFTER)), newest_first=back
-    ).limit(bindparam("most"))
-    for back in (False, True)
-}
-"""By whether the log is served newest first; of names, by the database before."""
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -204,7 +148,7 @@ def read_rows_of_keys(
     for at in range(0, len(keys), _CHUNK):
         first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
         values = name_values(tx, log.task_id, first_of)
-        for row in _looked_up(tx, log, _LOOK_UP_NAMES[tx.is_postgresql], **values):
+        for row in _looked_up(tx, log, LOOK_UP_NAMES[tx.is_postgresql], **values):
             rows[(row.group_id, row.timestamp, 0)] = row
             next_ordinals[(row.group_id, row.timestamp)] = 1
     for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
@@ -214,17 +158,18 @@ def read_rows_of_keys(
         wanted = canonicals_of(key)
         for at in range(0, len(wanted), _CHUNK):
             some = wanted[at : at + _CHUNK]
-            for row in _looked_up(tx, log, _LOOK_UP_CANONICALS, canonicals=some, **of_key):
+            for row in _looked_up(tx, log, LOOK_UP_CANONICALS, canonicals=some, **of_key):
                 rows[(row.group_id, row.timestamp, row.ordinal)] = row
     return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
 
 
 def read_rows_of_key_behind(
-    tx: Transaction, log: TaskLog, key: EventKey, after: int, limit: int
+    tx: Transaction, log: TaskLog, key: EventKey, after: int, limit: int, *, stored: int
 ) -> list[StoredRow]:
-    """Return up to `limit` rows of one key behind a place in the order of the walk."""
+    """Return up to `limit` rows of one key, of which so many are stored, behind a place in the walk."""
     of_key = {"of_group": key[0], "of_timestamp": key[1]}
-    return _looked_up(tx, log, _LOOK_UP_BEHIND, after_seq=_turned(log, after), most=limit, **of_key)
+    queries = LOOK_UP_BEHIND_OF_FEW if stored <= _CHUNK else LOOK_UP_BEHIND
+    return _looked_up(tx, log, queries, after_seq=_turned(log, after), most=limit, **of_key)
 
 
 def _looked_up(

@@ -8,7 +8,7 @@ import msgspec
 from sqlalchemy import and_, bindparam, or_, select, tuple_, update
 
 from maia_sync.facet_settings import FACETS
-from maia_sync.store.named_rows import NAMED_ROWS, name_values
+from maia_sync.store.named_rows import RowName, name_values, select_named
 from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task, task_event
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from maia_sync.model import StoredRow
     from maia_sync.store.database import Transaction
-    from maia_sync.store.named_rows import RowName
 
 FacetRow: TypeAlias = tuple[Any, ...]
 """A payload's facets in the order of FACETS: texts, numbers, and "" for what it does not tell.
@@ -28,11 +27,7 @@ No facet is an empty text, and None would have to be made "" for every event of 
 _columns = task_event.c
 _NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
 _VALUES = tuple(_columns[name] for name in FACETS)
-_SUMMED = ("group_id", "timestamp", "ordinal", "occurred_at", *FACETS)
-_SUMMED_OF_NAMES = {
-    kind: select(*(rows.columns[name] for name in _SUMMED)).select_from(rows.origin).where(rows.condition)
-    for kind, rows in NAMED_ROWS.items()
-}
+_SUMMED = select_named("occurred_at", *FACETS)
 _CHUNK = 400
 _MOST_CHARACTERS = 32 << 20
 _TASKS_LOOKED_AT = 100
@@ -68,7 +63,7 @@ def read_summed(
     found: dict[RowName, tuple[str | None, FacetRow]] = {}
     for at in range(0, len(rows), _CHUNK):
         names = [(row.group_id, row.timestamp, row.ordinal) for row in rows[at : at + _CHUNK]]
-        query, values = _SUMMED_OF_NAMES[tx.is_postgresql], name_values(tx, task_id, names)
+        query, values = _SUMMED[tx.is_postgresql], name_values(tx, task_id, names)
         for group_id, timestamp, ordinal, occurred_at, *facets in tx.connection.execute(query, values):
             moment = None if occurred_at is None else text_of(occurred_at)
             found[group_id, timestamp, ordinal] = (moment, as_read(facets))

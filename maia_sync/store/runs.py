@@ -30,7 +30,10 @@ def start_run(tx: Transaction, *, kind: str, worker: str, upstream_host: str | N
 
 
 def finish_run(tx: Transaction, report: RunReport) -> None:
-    """Close the run's row with what it came to."""
+    """Close the run's row with what it came to; a second time, after a commit of unknown outcome, for naught.
+
+    It never changes again: the archive would take that for an alteration.
+    """
     values: dict[str, Any] = {
         "ended_at": tx.now,
         "status": report.status,
@@ -48,7 +51,8 @@ def finish_run(tx: Transaction, report: RunReport) -> None:
         "error": report.error,
         "checkpoint_id": None,  # one given up for lost may have been archived as it stood
     }
-    tx.connection.execute(update(sync_run).where(sync_run.c.id == report.run_id).values(values))
+    is_open = sync_run.c.status.in_(("running", "lost"))
+    tx.connection.execute(update(sync_run).where(sync_run.c.id == report.run_id, is_open).values(values))
 
 
 def close_lost_runs(tx: Transaction, *, silent_seconds: float) -> int:

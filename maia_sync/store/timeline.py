@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Row, Select
 
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import RowName
+    from maia_sync.store.named_rows import RowName
     from maia_sync.store.reading import Position
 
 _columns = task_event.c

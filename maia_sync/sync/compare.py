@@ -133,10 +133,11 @@ def look_up(tx: Transaction, log: TaskLog, question: Question, unmatched: Sequen
     rows = {name_of(row): row for row in found.rows}
     if question.window.next_seq is not None:
         behind = question.window.rows[-1].seq if question.window.rows else question.cursor_seq
-        for key in found.next_ordinals:
-            most = 2 * len(question.events)
-            more = event_store.read_rows_of_key_behind(tx, log, key, behind, most)
-            rows.update((name_of(row), row) for row in more)
+        most = 2 * len(question.events)
+        for key, stored in found.next_ordinals.items():
+            if stored > 1:  # else it is among those found
+                more = event_store.read_rows_of_key_behind(tx, log, key, behind, most, stored=stored)
+                rows.update((name_of(row), row) for row in more)
     for row in question.window.rows:
         rows.pop(name_of(row), None)
     looked_up = list(rows.values())

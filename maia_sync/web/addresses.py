@@ -18,7 +18,7 @@ from maia_sync.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from maia_sync.store.facets import RowName
+    from maia_sync.store.named_rows import RowName
     from maia_sync.store.reading import Position
     from maia_sync.store.timeline import Standing
 

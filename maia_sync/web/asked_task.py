@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Task
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import RowName
+    from maia_sync.store.named_rows import RowName
 
 
 def task_id_of(request: Request) -> str:

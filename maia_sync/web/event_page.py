@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import RowName
+    from maia_sync.store.named_rows import RowName
     from maia_sync.store.timeline import Refused, Revision
     from maia_sync.web.site import Site
 

@@ -29,7 +29,7 @@ from maia_sync.web.difference import Difference, compare
 
 if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import RowName
+    from maia_sync.store.named_rows import RowName
     from maia_sync.store.reading import Position
 
 MOST_EVENTS: Final = 100

@@ -76,8 +76,9 @@ def test_workers_of_which_one_is_killed_and_one_sleeps_beyond_its_lease_copy_eac
             # In this order: what it had sent before it was stopped, the database still does.
             if not is_in_transaction(copy) and walked_by(copy, "w1") > 0:
                 break
+            assert not is_complete(copy, world), "all was copied before the sleeper could be stopped"
             sleeper.send(signal.SIGCONT)
-            time.sleep(0.02)
+            time.sleep(0.03)
         if workers > 2:
             killed.send(signal.SIGKILL)
         wait_until(lambda: is_complete(copy, world), "all is copied without the sleeper")
@@ -98,9 +99,10 @@ def test_workers_of_which_one_is_killed_and_one_sleeps_beyond_its_lease_copy_eac
 def is_in_transaction(copy: Copy) -> bool:
     """Tell whether the sleeper was stopped within a transaction, whose locks no lease overrules."""
     if copy.is_postgresql:
-        time.sleep(0.5)
-        idle = "state = 'idle in transaction' AND state_change < now() - interval '400 ms'"
-        return bool(copy.one(f"SELECT count(*) FROM pg_stat_activity WHERE {idle}"))
+        time.sleep(0.15)
+        waits = "(state = 'idle in transaction' OR state = 'active' AND wait_event_type = 'Client')"
+        since = "state_change < clock_timestamp() - interval '100 ms'"
+        return bool(copy.one(f"SELECT count(*) FROM pg_stat_activity WHERE {waits} AND {since}"))
     with closing(sqlite3.connect(copy.url.removeprefix("sqlite:///"), timeout=2)) as connection:
         connection.isolation_level = None
         try:

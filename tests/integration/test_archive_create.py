@@ -8,12 +8,14 @@ import threading
 import weakref
 from collections import Counter
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from archived_entries import assert_sound, checkpoint_size, make_signer, read_entries
 from logs import TASK, event, events, world_of
 from memory_place import MemoryPlace
+from sqlalchemy import func, select, update
 
 from maia_sync.archive import chunk as chunks
 from maia_sync.archive import create as creating
@@ -21,11 +23,14 @@ from maia_sync.archive import segment
 from maia_sync.archive.create import create
 from maia_sync.archive.folder import FolderPlace
 from maia_sync.archive.layout import UNFINISHED, read_unfinished
+from maia_sync.archive.merkle import TreeHead
+from maia_sync.archive.note import sign_checkpoint
 from maia_sync.archive.overview import look, look_with
 from maia_sync.clock import ManualClock
-from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigError
 from maia_sync.store import archive_log
 from maia_sync.store.database import Database
+from maia_sync.store.schema import sync_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,7 +238,9 @@ def test_the_database_s_lease_keeps_others_out_until_it_is_too_old(
     with database.transaction() as tx:
         archive_log.start_log(tx, signer.name)
         assert archive_log.acquire_writer(tx, signer.name, "another:7:abc", 900)
-    with pytest.raises(ArchiveBusy, match="another:7:abc"):
+        expires_at = tx.now + timedelta(seconds=900)
+    until = f"another:7:abc, is writing .* and has until {expires_at:%Y-%m-%d %H:%M:%S} UTC"
+    with pytest.raises(ArchiveBusy, match=until):
         archive(database, place, signer)
     clock.advance(901)
     assert archive(database, place, signer).new == 0
@@ -320,10 +327,16 @@ def test_another_key_another_database_and_another_log_are_refused(
     database = stage.app.database
     stage.sync_well()
     archive(database, place, signer)
+    right = place.files["checkpoint"]
+    for other in (make_signer(signer.name), make_signer("another.example/log")):
+        ids = f"{other.verifier.key_id.hex()}.* begun with: .*{signer.verifier.key_id.hex()}"
+        for known in (database, new_sqlite()):
+            with pytest.raises(ConfigError, match=ids):
+                archive(known, place, other)
+    place.files["checkpoint"] = sign_checkpoint(TreeHead(1, bytes(32)), make_signer(signer.name)).encode()
     with pytest.raises(ArchiveDiffers, match="not signed by the key"):
-        archive(database, place, make_signer(signer.name))
-    with pytest.raises(ArchiveError, match="is archived as"):
-        archive(database, place, make_signer("another.example/log"))
+        archive(database, place, signer)
+    place.files["checkpoint"] = right
     with pytest.raises(ArchiveDiffers, match="this database has written none"):
         archive(new_sqlite(), place, signer)
     begun = MemoryPlace()
@@ -403,6 +416,35 @@ def test_a_checkpoint_that_could_not_be_anchored_is_anchored_by_the_next_create(
 
 
 # ------------------------------------------------------------------ in a copy that goes on
+
+
+def test_runs_of_an_older_version_which_note_nothing_are_told_once(
+    stage_for: Callable[..., Stage], signer: Signer
+) -> None:
+    stage, place = stage_for(world_of(events(4))), MemoryPlace()
+    database = stage.app.database
+
+    def sync_as_older_version() -> int:
+        stage.sync_well()
+        with database.transaction() as tx:
+            newest: int = tx.connection.execute(select(func.max(sync_run.c.id))).scalar_one()
+            tx.connection.execute(update(sync_run).where(sync_run.c.id == newest).values(version=None))
+        return newest
+
+    sync_as_older_version()
+    first = archive(database, place, signer)
+    assert (first.older_runs, first.incomplete) == ((), None), "it ended before the log was begun"
+    later = (sync_as_older_version(), sync_as_older_version())
+    stage.sync_well()
+    report = archive(database, place, signer)
+    assert report.older_runs == later
+    assert report.incomplete is not None
+    assert f"runs {later[0]} and {later[1]} were made by an older version" in report.incomplete
+    assert "archive create --new-log" in report.incomplete
+    with database.transaction() as tx:
+        lost = {"version": None, "status": "lost", "started_at": tx.now - timedelta(days=9)}
+        tx.connection.execute(update(sync_run).values(checkpoint_id=None, **lost))
+    assert archive(database, place, signer).older_runs == (), "nobody knows when they ended"
 
 
 def test_what_arrives_while_a_create_is_at_work_is_archived_by_the_next_one(

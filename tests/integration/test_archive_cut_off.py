@@ -22,7 +22,7 @@ from archived_entries import (
     read_entries,
 )
 from memory_place import MemoryPlace
-from sqlalchemy import insert
+from sqlalchemy import delete, insert, select
 from test_random_worlds import TASK, SmallWorld, sync
 from told_story import driver_url, store_story
 
@@ -30,7 +30,7 @@ from maia_sync.archive.chunk import Chunk
 from maia_sync.archive.create import create
 from maia_sync.archive.entry import decode_entry
 from maia_sync.clock import ManualClock
-from maia_sync.errors import ArchiveError
+from maia_sync.errors import ArchiveDiffers, ArchiveError
 from maia_sync.store import archive_log, schema
 from maia_sync.store.archive_reading import open_unarchived
 from maia_sync.store.database import Database
@@ -108,6 +108,17 @@ def one_death(setting: Setting, database: Database, place: MortalPlace, fuse: Fu
     return None
 
 
+def signed_in(database: Database) -> set[bytes]:
+    """Return all checkpoints that have been signed, whether or not anybody outside has seen them."""
+    with database.transaction(write=False) as tx:
+        notes = tx.connection.execute(select(schema.archive_checkpoint.c.note)).scalars()
+        return {note.encode() for note in notes}
+
+
+def copies_in(place: MemoryPlace) -> set[bytes]:
+    return {held for path, held in place.files.items() if path.startswith("checkpoints/")}
+
+
 @pytest.mark.parametrize(("kind", "every"), [(MortalPlace, 1), (UnlockablePlace, 3)])
 def test_after_a_death_before_any_step_the_next_create_comes_to_the_same_entries_and_files(
     kind: type[MortalPlace], every: int, sqlite_url: str, tmp_path: Path, cleanup: ExitStack
@@ -141,9 +152,12 @@ def test_after_a_death_before_any_step_the_next_create_comes_to_the_same_entries
         assert size in (report.size_before, report.size_after), burning.steps[-1]
         seen.add(size)
         assert_sound(place, key, database)
+        signed = signed_in(database)
         if number % 3 == 0:  # dies again, while it puts things in order or soon after
-            one_death(setting, database, place, Fuse(random.Random(step).randrange(30)))
+            one_death(setting, database, place, Fuse(random.Random(step).randrange(60)))
+            signed |= signed_in(database)
         archive(database, place, setting.signer)
+        assert signed <= copies_in(place), f"{burning.steps[-1]}: another history was signed"
         assert read_entries(place, key) == expected, burning.steps[-1]
         assert set(place.files) == files, burning.steps[-1]
         if number % 8 == 0:
@@ -151,6 +165,65 @@ def test_after_a_death_before_any_step_the_next_create_comes_to_the_same_entries
             assert archive(database, place, setting.signer).new == 0
         database.close()
     assert seen == {report.size_before, report.size_after}
+
+
+def cut_off_before(setting: Setting, last: str) -> None:
+    """Let a create die before a step."""
+
+    class Dying(Fuse):
+        def step(self, name: str) -> None:
+            if name == last:
+                raise Killed
+
+    setting.place.fuse = Dying(None)
+    with pytest.raises(Killed):
+        archive(setting.database, setting.place, setting.signer)
+    setting.place.fuse = Fuse(None)
+
+
+def test_what_a_signed_checkpoint_covers_has_to_be_there_before_it_is_made_the_archive_s(
+    sqlite_url: str,
+) -> None:
+    setting = Setting(sqlite_url, MortalPlace())
+    files, before = setting.place.files, dict(setting.place.files)
+    cut_off_before(setting, "replace SHA256SUMS")
+    left = dict(files)
+    new = sorted(left.keys() - before.keys() - {"unfinished"})
+    assert {path.partition("/")[0] for path in new} == {"tile", "data"}
+    for path in new:
+        for held in (None, left[path][:-1] + bytes([left[path][-1] ^ 1])):
+            files.update(left)
+            if held is None:
+                del files[path]
+            else:
+                files[path] = held
+            spoilt = dict(files)
+            with pytest.raises(ArchiveDiffers, match="once it had signed a checkpoint of"):
+                archive(setting.database, setting.place, setting.signer)
+            assert files == spoilt, path
+    files.update(left)
+    (signed,) = signed_in(setting.database) - copies_in(setting.place)
+    report = archive(setting.database, setting.place, setting.signer)
+    assert (report.size_before, report.checkpoints, report.was_cut_off) == (setting.size, 1, True)
+    assert report.new > 10, "counted where they became part of the archive"
+    assert report.segments > 0
+    assert files["checkpoint"] == signed
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    setting.database.close()
+
+
+def test_a_signed_checkpoint_of_which_the_database_knows_nothing_ends_the_log(sqlite_url: str) -> None:
+    """The database was put back to the moment before it was signed."""
+    setting = Setting(sqlite_url, MortalPlace())
+    cut_off_before(setting, "replace checkpoint")
+    with setting.database.transaction() as tx:
+        pending = schema.archive_checkpoint.c.status == "pending"
+        tx.connection.execute(delete(schema.archive_checkpoint).where(pending))
+    left = dict(setting.place.files)
+    with pytest.raises(ArchiveDiffers, match="knows nothing of: it was put back to an older state"):
+        archive(setting.database, setting.place, setting.signer)
+    assert setting.place.files == left
+    setting.database.close()
 
 
 def test_deaths_one_after_another_each_some_steps_later_lose_nothing(database_url: str) -> None:

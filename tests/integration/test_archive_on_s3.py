@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.objects import ObjectPlace
 from maia_sync.archive.place import FileThere
 from maia_sync.archive.places import open_place
+from maia_sync.archive.rehearsal import rehearse
 from maia_sync.archive.verify import verify_archive
 from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError
 from maia_sync.store.archive_log import acquire_writer, release_writer
@@ -61,6 +63,42 @@ def test_an_object_is_written_once_though_an_answer_may_be_lost(s3_url: str) -> 
         place.read("../a")
 
 
+def test_an_object_is_swapped_only_for_what_was_read(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = ObjectPlace(s3_url)
+    place.swap("checkpoint", None, b"1")
+    place.swap("checkpoint", b"1", b"2")
+    for old in (None, b"1"):
+        with pytest.raises(ArchiveBusy, match="checkpoint is no longer what it was"):
+            place.swap("checkpoint", old, b"3")
+    other = ObjectPlace(s3_url)
+    put = place._put
+    for change in (lambda: other.replace("checkpoint", b"4"), lambda: other.delete(["checkpoint"])):
+        other.replace("checkpoint", b"2")
+
+        def late(*asked: Any, meanwhile: Callable[[], None] = change) -> None:
+            meanwhile()
+            put(*asked)
+
+        monkeypatch.setattr(place, "_put", late)
+        with pytest.raises(ArchiveBusy, match="checkpoint is no longer what it was"):
+            place.swap("checkpoint", b"2", b"3")
+    other.delete(["checkpoint"])
+    meanwhile = partial(other.replace, "checkpoint", b"5")
+    monkeypatch.setattr(place, "_put", partial(late, meanwhile=meanwhile))
+    with pytest.raises(ArchiveBusy):
+        place.swap("checkpoint", None, b"3")
+    place.swap("checkpoint", b"5", b"5")  # as if the answer to a first attempt had been lost
+    assert other.read("checkpoint") == b"5"
+    monkeypatch.setenv("AWS_CONDITIONAL_PUT", "disabled")
+    without = ObjectPlace(s3_url)
+    without.swap("checkpoint", b"5", b"6")
+    without.swap("other", None, b"1")
+    assert (other.read("checkpoint"), other.read("other")) == (b"6", b"1")
+    other.replace("unfinished", bytes(4097))
+    with pytest.raises(ArchiveDiffers, match="unfinished has 4,097 bytes"):
+        place.read("unfinished")
+
+
 def test_what_goes_wrong_is_told_without_credentials(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     for url in ("s3://no-such-bucket/x", s3_url):
@@ -104,11 +142,15 @@ def test_a_whole_archive_is_made_and_verified_there(
         assert acquire_writer(tx, key.name, "another", seconds=60.0)
     with pytest.raises(ArchiveBusy, match="another process"):
         stage.app.create_archive()
+    assert rehearse(stage.app.database, open_place(s3_url), key).writer == "another"
     with stage.app.database.transaction() as tx:
         release_writer(tx, key.name, "another")
     report = stage.app.create_archive()
     assert report.entries == {"event": 10, "run": 1}
     assert open_checkpoint(open_place(s3_url).read("checkpoint") or b"", key).size == report.size_after
+    rehearsed = rehearse(stage.app.database, open_place(s3_url), key)
+    assert rehearsed.head is not None
+    assert rehearsed.head.size == report.size_after
     assert {each.path.partition("/")[0] for each in open_place(s3_url).list()} == {
         "checkpoint",
         "checkpoints",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import secrets
@@ -12,12 +13,14 @@ from logs import BEARER, TASK
 from memory_place import MemoryPlace
 from small_archive import OTHER, SmallArchive, in_folder, make_small_archive
 
+from maia_sync.archive import prove as proving
 from maia_sync.archive.entry import decode_entry
 from maia_sync.archive.keys import load_signer, make_key
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.proof import check_proof, decode_proof, encode_proof
 from maia_sync.archive.prove import EventAddress, prove
+from maia_sync.archive.segment import encode_segment, read_segment
 from maia_sync.cli.main import run
 from maia_sync.errors import ArchiveDiffers, ArchiveError, UsageError
 from maia_sync.model import NO_TIMESTAMP
@@ -181,3 +184,23 @@ def _event_of(archive: SmallArchive, number: int) -> str:
     rows = archive.stage.app.events(TASK)
     row = next(row for row in rows if row.data and f'"n":{number},' in row.data)
     return json.dumps({"seq": row.seq})
+
+
+def test_no_other_event_is_proven(archive: SmallArchive, monkeypatch: pytest.MonkeyPatch) -> None:
+    files, key = archive.place.files, archive.signer.verifier
+    path = min(path for path in files if path.startswith("data/"))
+    [rows] = read_segment(files[path])
+    names: list[list[Any]] = [rows.task_id, rows.group_id, rows.timestamp, rows.ordinal, rows.revision]
+    for column in names:
+        column[10], column[20] = column[20], column[10]
+    files[path] = encode_segment(rows)
+    old = f"{path}\n".encode()
+    lines = files["SHA256SUMS"].splitlines(keepends=True)
+    mended = f"{hashlib.sha256(files[path]).hexdigest()}  {path}\n".encode()
+    files["SHA256SUMS"] = b"".join(mended if line.endswith(old) else line for line in lines)
+    for event in (address(10), 10):
+        with pytest.raises(ArchiveDiffers, match="its SHA-256 is not the one in the log"):
+            prove(archive.place, key, event)
+    monkeypatch.setattr(proving, "_sum_in_log", lambda _, path: hashlib.sha256(files[path]).hexdigest())
+    with pytest.raises(ArchiveDiffers, match="the log tells something else of it"):
+        prove(archive.place, key, address(10))

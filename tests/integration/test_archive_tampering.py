@@ -104,9 +104,7 @@ COLUMNS: dict[Table, tuple[str, ...]] = {
     schema.sent_message: (
         *("id", "task_id", "sent_by", "sent_at", "request", "outcome", "completed_at", "error"),
     ),
-    schema.sync_run: tuple(
-        column.name for column in schema.sync_run.c if column.name not in ("checkpoint_id", "ended_at")
-    ),
+    schema.sync_run: tuple(column.name for column in schema.sync_run.c if column.name != "checkpoint_id"),
     schema.archive_checkpoint: ("tree_size", "root_hash", "note", "origin"),
     schema.task: ("archived",),
     schema.archive_log: ("origin",),
@@ -155,11 +153,10 @@ def _another(
     if deed < 0.35 and table in INSERTED:
         return _new_row(rows, row), "insert a row"
     name = rng.choice(COLUMNS[table])
-    if table is schema.task_event and row["revision"] and name == "first_seen_at":
-        name = "data"
-    if name == "occurred_at" and row["timestamp"] == -(2**63):
-        name = "data"
-    return {**row, name: _other_value(table, name, row[name])}, f"edit {name}"
+    after = {**row, name: _other_value(table, name, row[name])}
+    if "id" in row and "checkpoint_id" in row and deed > 0.6:
+        return {**after, "checkpoint_id": None}, f"edit {name}, and have it archived once more"
+    return after, f"edit {name}"
 
 
 def _new_row(rows: list[dict[str, Any]], row: dict[str, Any]) -> dict[str, Any]:

@@ -103,7 +103,7 @@ def test_by_interval_it_is_done_once_in_each(
     clock = ManualClock(NOW)
     key_file = tmp_path / "archive.key"
     make_key(key_file, "example.com/log")
-    chosen = {"archive__url": tmp_path, "archive__key_file": key_file, "archive__schedule": "1h"}
+    chosen = {"archive__url": tmp_path / "archive", "archive__key_file": key_file, "archive__schedule": "1h"}
     settings = load_settings(environ=environ_for("http://127.0.0.1:1", sqlite_url, **chosen))
     archive = ScheduledArchive(settings, clock=clock, worker="a-worker")
     looks = []

@@ -6,19 +6,22 @@ import stat
 import subprocess
 import sys
 from itertools import count
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
-from maia_sync.archive.keys import load_signer, load_verifier, make_key, verifier_path
+from maia_sync.archive.keys import (
+    load_signer,
+    load_verifier,
+    make_key,
+    restore_verifier,
+    verifier_path,
+)
 from maia_sync.archive.merkle import EMPTY_ROOT, TreeHead
 from maia_sync.archive.note import open_checkpoint, sign_checkpoint
 from maia_sync.errors import ConfigError, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_a_key_is_made_and_read_again(tmp_path: Path) -> None:
@@ -45,6 +48,32 @@ def test_no_key_is_overwritten_and_none_is_left_half_made(tmp_path: Path, there:
         make_key(tmp_path / "archive.key", "name")
     assert [each.name for each in tmp_path.iterdir()] == [there]
     assert (tmp_path / there).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", [".", "..", "folder", "/"])
+def test_a_folder_is_no_name_for_a_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="is a folder: name the file"):
+        make_key(Path(name), "name")
+    assert [each.name for each in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_lost_verifier_key_is_made_again_and_another_is_never_overwritten(tmp_path: Path) -> None:
+    path, public = tmp_path / "archive.key", tmp_path / "archive.key.pub"
+    made = make_key(path, "name")
+    assert restore_verifier(path) == (made, False)
+    before = public.read_bytes()
+    public.unlink()
+    assert restore_verifier(path) == (made, True)
+    assert public.read_bytes() == before
+    other = make_key(tmp_path / "other.key", "other")
+    public.write_text(f"{other}\n")
+    with pytest.raises(UsageError, match="is not the public half"):
+        restore_verifier(path)
+    with pytest.raises(UsageError, match="cannot be read"):
+        restore_verifier(tmp_path / "none")
+    assert public.read_text() == f"{other}\n"
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -100,6 +129,9 @@ def test_a_missing_file_is_a_problem_of_the_configuration_or_of_the_command_line
         load_verifier(none)
     with pytest.raises(UsageError, match="none: cannot be read"):
         load_verifier(str(none))
+    for empty in ("", " "):
+        with pytest.raises(UsageError, match="expected a verifier key"):
+            load_verifier(empty)
     with pytest.raises(UsageError, match=r"three parts|altered|cut short"):
         load_verifier("a+b+c")
     for odd in ("\0", "x" * 5000):
@@ -117,16 +149,16 @@ def test_a_file_without_a_verifier_key_is_named(tmp_path: Path, content: bytes) 
         load_verifier(str(path))
 
 
-def test_without_the_library_the_command_that_helps_is_named() -> None:
-    script = """
+@pytest.mark.parametrize("asked", ["require_cryptography", "make_private_key"])
+def test_without_the_library_the_command_that_helps_is_named(asked: str) -> None:
+    script = f"""
 import sys
 sys.modules["cryptography"] = None
 sys.modules["cryptography.hazmat.primitives.asymmetric"] = None
-from maia_sync.archive.ed25519 import require_cryptography
-from maia_sync.archive import keys, note, log_reader, log_writer, proof
+from maia_sync.archive import ed25519, keys, note, log_reader, log_writer, proof
 from maia_sync.errors import ArchiveError
 try:
-    require_cryptography()
+    ed25519.{asked}()
 except ArchiveError as error:
     print(error)
 """

@@ -100,6 +100,40 @@ def test_one_writer_at_a_time_and_readers_in_any_case(place: FolderPlace, folder
         assert enough
 
 
+def test_a_writer_that_writes_nothing_leaves_no_folder_behind(tmp_path: Path) -> None:
+    place = FolderPlace(tmp_path / "a" / "b")
+    with place.lock():
+        assert (tmp_path / "a" / "b").is_dir()
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(ArchiveError, match="no more"), place.lock():
+        raise ArchiveError("no more")
+    assert not (tmp_path / "a").exists()
+    with place.lock():
+        place.write_new("one", b"1")
+        place.settle()
+    assert place.read("one") == b"1"
+    place.delete(["one"])
+    with place.lock():
+        pass
+    assert (tmp_path / "a" / "b").is_dir(), "it was there before"
+
+
+def test_a_folder_that_goes_while_it_is_being_locked_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "archive"
+    flock = fcntl.flock
+
+    def late(descriptor: int, operation: int) -> None:
+        folder.rmdir()
+        folder.mkdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with pytest.raises(ArchiveBusy, match="has just removed"), FolderPlace(folder).lock():
+        pass
+
+
 def test_a_lock_ends_with_its_process(place: FolderPlace, folder: Path) -> None:
     program = f"""
         import os, pathlib
@@ -219,3 +253,79 @@ def test_what_names_no_place_is_refused(url: str) -> None:
     with pytest.raises(UsageError, match="expected") as caught:
         open_place(url)
     assert "c4nary" not in str(caught.value)
+
+
+def test_a_file_is_swapped_only_for_what_was_read(place: FolderPlace) -> None:
+    place.swap("checkpoint", None, b"1")
+    place.swap("checkpoint", b"1", b"2")
+    for old in (None, b"1"):
+        with pytest.raises(ArchiveBusy, match="checkpoint is no longer what it was"):
+            place.swap("checkpoint", old, b"3")
+    assert place.read("checkpoint") == b"2"
+
+
+def test_no_link_leads_out_of_the_archive(place: FolderPlace, folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "x").mkdir(parents=True)
+    (outside / "checkpoint").write_bytes(b"theirs")
+    place.write_new("tile/0/000", b"ours")
+    place.settle()
+    for name in ("data", "tile/1"):
+        (folder / name).symlink_to(outside)
+    (folder / "checkpoint").symlink_to(outside / "checkpoint")
+    (folder / ".new").rmdir()
+    (folder / ".new").symlink_to(outside)
+    again = FolderPlace(folder)
+    for path in ("data/x/y", "data/checkpoint", "tile/1/checkpoint"):
+        for use in (again.read, lambda it: again.delete([it]), lambda it: again.write_new(it, b"")):
+            with pytest.raises(ArchiveDiffers, match="is a link to another place"):
+                use(path)
+    for act in (
+        lambda: again.read("checkpoint"),
+        lambda: [*again.list("data/")],
+        lambda: again.replace("checkpoint", b"ours"),
+        lambda: again.lock().__enter__(),
+    ):
+        with pytest.raises(ArchiveDiffers, match="is a link to another place"):
+            act()
+    assert {each.path: each.size for each in again.list()}["tile/0/000"] == 4
+    assert paths(again) == {".new", "checkpoint", "data", "tile/0/000", "tile/1"}
+    (folder / ".new").unlink()
+    again.replace("checkpoint", b"ours")
+    assert again.read("checkpoint") == b"ours"
+    assert (outside / "checkpoint").read_bytes() == b"theirs"
+    assert {each.name for each in outside.iterdir()} == {"x", "checkpoint"}
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    assert FolderPlace(link).read("tile/0/000") == b"ours"
+
+
+def test_what_is_no_plain_file_of_its_size_is_not_read(place: FolderPlace, folder: Path) -> None:
+    (folder / "tile" / "0").mkdir(parents=True)
+    os.mkfifo(folder / "checkpoint")
+    with pytest.raises(ArchiveDiffers, match="checkpoint is no file"):
+        place.read("checkpoint")
+    with pytest.raises(ArchiveDiffers, match="tile/0 is no file"):
+        place.read("tile/0")
+    for path, most in (("unfinished", 4096), ("tile/0/000", 8192), ("data/a", 2 << 30)):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).touch()
+        os.truncate(folder / path, most + 1)
+        with pytest.raises(ArchiveDiffers, match=rf"has {most + 1:,} bytes, and can have {most:,} at most"):
+            place.read(path)
+    os.truncate(folder / "unfinished", 4096)
+    assert place.read("unfinished") == bytes(4096)
+
+
+def test_folders_in_one_another_are_listed_up_to_a_depth(place: FolderPlace, folder: Path) -> None:
+    folder.mkdir(parents=True)
+    at = os.open(folder, os.O_RDONLY)
+    for _ in range(300):
+        os.mkdir("d" * 40, dir_fd=at)
+        below = os.open("d" * 40, os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+    [only] = place.list()
+    assert only.path.count("/") == 16
+    subprocess.run(["rm", "-rf", str(folder)], check=True)

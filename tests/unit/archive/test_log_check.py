@@ -135,6 +135,15 @@ def test_a_log_that_was_made_again_without_the_key_is_seen(index: int) -> None:
     assert len(check(files, SMALL)) > 1 or index == SMALL - 1
 
 
+def test_a_log_that_cannot_be_is_given_up() -> None:
+    reader = LogReader(MemoryPlace(small_files()), TreeHead(10**15, bytes(32)))
+    found = [*reader.check_tiles()]
+    assert 1_000 < len(found) < 1_020
+    assert found[-1] == ("tile/", "lacks more than 1,000 files of this log: the others were not looked for")
+    asked = iter([None] * 50)
+    assert len([*reader.check_tiles(lambda: next(asked, 2))]) < 120
+
+
 def test_files_beyond_the_size_and_of_other_names_are_left_alone() -> None:
     files = {**TREE.files(SMALL), **TREE.files(1000), "tile/junk": b"", "tile/0/x000/001": b"", "data/a": b""}
     assert check(files, SMALL) == []
