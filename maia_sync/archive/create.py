@@ -1,7 +1,7 @@
 """How does what is new get into the archive, so that a death at any moment breaks nothing?
 
 The place has the old checkpoint or the new one: files first, the checkpoint last. The database knows of the
-new checkpoint before it stands, so that whoever comes next can tell what became of it (recovery.py).
+new checkpoint before it stands, so that whoever comes next can complete it (recovery.py).
 """
 
 from __future__ import annotations

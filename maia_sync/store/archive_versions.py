@@ -8,6 +8,7 @@ None also for the timestamps out of its range that `task_event` itself can tell.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -269,13 +270,18 @@ def _moment(value: Any, task_id: str, seq: int) -> datetime:
     """Return a moment in UTC of what a driver gives: text on SQLite, without the offset."""
     try:
         if isinstance(value, str):
-            return datetime.fromisoformat(value).replace(tzinfo=UTC)
+            return _moment_of_text(value)
         moment: datetime = value
         return moment.astimezone(UTC)
     except (ValueError, AttributeError) as error:
         raise DatabaseError(
             f"the event {task_id}/{seq} cannot be read: one of its moments in the database was altered"
         ) from error
+
+
+@lru_cache(maxsize=64)  # a page's events share theirs
+def _moment_of_text(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
 
 
 def batches(result: CursorResult[Any], payload: int) -> Iterator[Sequence[Any]]:
