@@ -9,10 +9,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archived_entries import drop_pending
+from sqlalchemy import delete, update
 
 from maia_sync.store import archive_log
 from maia_sync.store.archive_reading import open_unarchived
+from maia_sync.store.schema import archive_checkpoint, archive_journal, quarantine, sent_message, sync_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -215,3 +216,15 @@ def open_one(database: Database, *, told: int, marks: archive_log.Marks) -> int:
         return archive_log.open_checkpoint(
             tx, origin=ORIGIN, head=(told, bytes(32)), note="signed", marks=marks
         )
+
+
+def drop_pending(database: Database, origin: str) -> None:
+    """Let a checkpoint never have been signed, and what it covered wait: no create does such a thing."""
+    with database.transaction() as tx:
+        pending = archive_log.last_checkpoint(tx, origin, "pending")
+        if pending is None:
+            return
+        for table in (archive_journal, quarantine, sent_message, sync_run):
+            marked = table.c.checkpoint_id == pending.id
+            tx.connection.execute(update(table).where(marked).values(checkpoint_id=None))
+        tx.connection.execute(delete(archive_checkpoint).where(archive_checkpoint.c.id == pending.id))

@@ -9,7 +9,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from memory_place import MemoryPlace
-from sqlalchemy import delete, event, update
+from sqlalchemy import event
 
 from maia_sync.archive.against_database import AgainstDatabase
 from maia_sync.archive.ed25519 import make_private_key
@@ -19,14 +19,6 @@ from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.note import Signer, VerifierKey, open_checkpoint
 from maia_sync.archive.segment import read_segment
 from maia_sync.archive.verify import verify_archive
-from maia_sync.store import archive_log
-from maia_sync.store.schema import (
-    archive_checkpoint,
-    archive_journal,
-    quarantine,
-    sent_message,
-    sync_run,
-)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,18 +77,6 @@ def assert_sound(place: Place, key: VerifierKey, database: Database) -> None:
 def checkpoint_size(place: Place, key: VerifierKey) -> int:
     content = place.read(CHECKPOINT)
     return 0 if content is None else open_checkpoint(content, key).size
-
-
-def drop_pending(database: Database, origin: str) -> None:
-    """Let a checkpoint never have been signed, and what it covered wait: no create does such a thing."""
-    with database.transaction() as tx:
-        pending = archive_log.last_checkpoint(tx, origin, "pending")
-        if pending is None:
-            return
-        for table in (archive_journal, quarantine, sent_message, sync_run):
-            marked = table.c.checkpoint_id == pending.id
-            tx.connection.execute(update(table).where(marked).values(checkpoint_id=None))
-        tx.connection.execute(delete(archive_checkpoint).where(archive_checkpoint.c.id == pending.id))
 
 
 class Killed(BaseException):
