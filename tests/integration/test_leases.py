@@ -186,7 +186,7 @@ def test_404s_make_a_task_missing_403s_forbidden_and_a_success_active_again(data
                 tx, lease, PLANNER.after_walk(lease.state, "missing"), "404", until_reconcile=None
             )
         assert (standing(database).times_missing, standing(database).status) == (seen, status)
-    assert wait_of(standing(database)) > 80_000
+    assert wait_of(standing(database)) > 77_000  # a day, less a tenth by chance
     finished(database, taken(database))
     assert standing(database).status == "active"
     lease = taken(database)
