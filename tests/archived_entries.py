@@ -104,6 +104,16 @@ class MortalPlace(MemoryPlace):
 
     fuse = Fuse(None)
 
+    def __init__(self, files: dict[str, bytes] | None = None, *, name: str = "memory") -> None:
+        super().__init__(files, name=name)
+        self._unsettled: set[str] = set()
+
+    def cut_power(self) -> None:
+        """Lose what was not durable yet."""
+        for path in self._unsettled:
+            self.files.pop(path, None)
+        self._unsettled.clear()
+
     def copy(self) -> MortalPlace:
         return MortalPlace(dict(self.files), name=self.name)
 
@@ -114,6 +124,7 @@ class MortalPlace(MemoryPlace):
     def write_new(self, path: str, content: bytes) -> None:
         self.fuse.step(f"write {path}")
         super().write_new(path, content)
+        self._unsettled.add(path)
 
     def replace(self, path: str, content: bytes) -> None:
         self.fuse.step(f"replace {path}")
@@ -131,6 +142,7 @@ class MortalPlace(MemoryPlace):
     def settle(self) -> None:
         self.fuse.step("settle")
         super().settle()
+        self._unsettled.clear()
 
 
 @contextmanager
