@@ -450,6 +450,7 @@ def open_app(settings: Settings, *, clock: Clock | None = None) -> App:
         clock=clock,
         synchronous=settings.database.synchronous,
         connections=settings.api.concurrency + _OTHER_CONNECTIONS,
+        digest_key_file=settings.archive.digest_key_file,
     )
     return App(settings, clock, database)
 

@@ -291,13 +291,24 @@ def _whole_report(settings: Settings, given: dict[Key, _Given]) -> _Found:
 
 def _whole_archive(settings: Settings, given: dict[Key, _Given]) -> _Found:
     archive = settings.archive
-    for name in ("schedule", "anchor_command", "anchor_url"):
+    for name in ("schedule", "anchor_command", "anchor_url", "retention"):
         if ("archive", name) in given and archive.url is None:
             yield ("archive", name), "expected archive.url beside it"
     if archive.url is not None and archive.schedule is not None and archive.key_file is None:
         yield (
             ("archive", "schedule"),
             "expected archive.key_file beside it; `maia-sync archive keygen` makes one",
+        )
+    if archive.retention is not None and archive.schedule is None:
+        yield ("archive", "retention"), "expected archive.schedule beside it: only what is archived is pruned"
+    is_short = archive.retention is not None and archive.retention < _SIX_MONTHS
+    if is_short and not archive.retention_below_six_months:
+        yield (
+            ("archive", "retention"),
+            (
+                "expected 184d, which is six months, or more; it may be less only with "
+                "archive.retention_below_six_months = true"
+            ),
         )
 
 
@@ -309,6 +320,8 @@ def _guarded_web(settings: Settings, _: dict[Key, _Given]) -> _Found:
         )
 
 
+_SIX_MONTHS: Final = 184 * 86_400.0
+"""In seconds: so long must logs of such systems be kept at the least, by the AI Act (articles 19 and 26)."""
 _NO_PLAIN_HTTP = (
     "expected https://, as plain http:// shows the credentials to everybody on the way; it is accepted "
     "for loopback addresses, and elsewhere only with api.allow_insecure_http = true"

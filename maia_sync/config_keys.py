@@ -382,6 +382,9 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "schedule": _rhythm(),
         "anchor_command": _COMMAND,
         "anchor_url": _SECRET_ADDRESS,
+        "retention": _duration(),
+        "retention_below_six_months": _flag(),
+        "digest_key_file": _PATH,
     },
     "report": {
         "schedule": _rhythm(),

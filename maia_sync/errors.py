@@ -21,7 +21,8 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   └── TokenRefused                    400 on a page token
     │   ├── RetriesExhausted                    a RetryLater that did not pass
     │   ├── LogLoops                            tokens that lead nowhere
-    │   └── LeaseLost                           another worker has the task now
+    │   ├── LeaseLost                           another worker has the task now
+    │   └── DigestKeyMissing                    payloads were removed, and their digests' key is not here
     ├── OperatorMustAct                         nothing goes on until a person does something
     │   ├── UsageError                 exit 2
     │   ├── ConfigError                exit 3   every problem at once
@@ -31,10 +32,12 @@ The tree is branched by the caller's next step, not by the place where the error
     │   │   │   └── DatabaseLost                a transaction was cut off: it may be done again, whole
     │   │   ├── DatabaseFull                    no room is left on its disk
     │   │   ├── DatabaseNotMigrated
-    │   │   └── DatabaseTooNew
+    │   │   ├── DatabaseTooNew
+    │   │   └── DatabaseUnfinished              it is being restored, and not all of it is there
     │   ├── UpstreamUnreachable        exit 6   no task got an answer, or so many in a row failed
     │   └── ArchiveError               exit 1   the archive cannot be read, written or used as it is
     │       ├── ArchiveBusy                     another process is writing it
+    │       ├── ArchiveHeld                     a legal hold forbids what was asked
     │       └── ArchiveDiffers         exit 7   it is not what it was: altered, or rolled back
     ├── OutcomeUnknown                 exit 1   a message left, and nobody knows what became of it
     ├── KeysTaken                      exit 1   inner: keys taken to be new are stored; look first
@@ -157,6 +160,10 @@ class LeaseLost(GiveUpTask):
     """Another worker has taken the task; nothing of this worker's page was written."""
 
 
+class DigestKeyMissing(GiveUpTask):
+    """Payloads of the task were pruned or erased, and the key to know them again is not here."""
+
+
 class OperatorMustAct(MaiaSyncError):
     """Nothing goes on until a person does something."""
 
@@ -218,6 +225,10 @@ class DatabaseTooNew(DatabaseError):
     """The schema was made by a newer version."""
 
 
+class DatabaseUnfinished(DatabaseError):
+    """It is being restored from an archive, or that was cut off: not all of it is there yet."""
+
+
 class UpstreamUnreachable(OperatorMustAct):
     """No task got an answer from the API, or so many in a row failed that it is plainly down."""
 
@@ -230,6 +241,10 @@ class ArchiveError(OperatorMustAct):
 
 class ArchiveBusy(ArchiveError):
     """Another process is writing the archive."""
+
+
+class ArchiveHeld(ArchiveError):
+    """A legal hold forbids what was asked."""
 
 
 class ArchiveDiffers(ArchiveError):

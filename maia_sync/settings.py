@@ -257,11 +257,18 @@ class ArchiveSettings(_Section, frozen=True, kw_only=True):
     anchor_command: tuple[str, ...] | None = None
     anchor_url: Secret | None = None
     """Whoever knows such an address may be able to write there, hence a secret."""
+    retention: float | None = None
+    """How long payloads stay in the database once they are archived, in seconds; None: for ever."""
+    retention_below_six_months: bool = False
+    """Whether so short a retention is meant."""
+    digest_key_file: Path | None = None
+    """The key by which removed payloads are known again; beside `key_file` unless it is given."""
 
     def __post_init__(self) -> None:
-        if self.verifier_key_file is None and self.key_file is not None:
-            beside = self.key_file.with_name(f"{self.key_file.name}.pub")
-            msgspec.structs.force_setattr(self, "verifier_key_file", beside)
+        for name, ending in (("verifier_key_file", "pub"), ("digest_key_file", "digests")):
+            if getattr(self, name) is None and self.key_file is not None:
+                beside = self.key_file.with_name(f"{self.key_file.name}.{ending}")
+                msgspec.structs.force_setattr(self, name, beside)
 
     def _shown(self) -> dict[str, object]:
         command = self.anchor_command

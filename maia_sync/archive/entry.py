@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import msgspec
 
 from maia_sync.errors import Bug
-from maia_sync.store.archived import QuarantineFacts, RunFacts, SentFacts
+from maia_sync.store.archived import (
+    ErasureFacts,
+    HoldFacts,
+    QuarantineFacts,
+    RunFacts,
+    SentFacts,
+    TaskFacts,
+)
+from maia_sync.store.archived import Facts as RecordFacts
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -33,6 +41,7 @@ _LARGE: Final = 1 << 16
 _LONGEST_TIMESTAMP: Final = 64
 _LONGEST_TEXT: Final = 8_000
 """Characters of an error or a reason, which may take six bytes each in JSON."""
+_LONG_TEXTS: Final = frozenset(("error", "reason"))
 PAYLOAD_TYPES: Final = frozenset(("event", "revision", "quarantine", "sent"))
 """The types of entries that have a payload, and so a row in a segment."""
 
@@ -49,8 +58,29 @@ class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
     """... up to this one, which is not among them."""
 
 
+class RedactedFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A data segment that takes the place of another, from which payloads were erased.
+
+    It has the same rows in the same order. Those whose payload was erased have NULL in `salt`, `data` and
+    `extra`, and in `timestamp_text` unless their entry tells it; `raw` has their keyed digests one after the
+    other (of an event `digest` and `canonical`, of an element in quarantine `digest`; of a sent message none:
+    NULL).
+    """
+
+    path: str
+    sha256: str
+    rows: int
+    first: int
+    end: int
+    """These as in SegmentFacts."""
+    replaces: str
+    """The path of the file whose place it takes, which is deleted."""
+    erasure: int
+    """The index of the entry of the erasure for which it was written."""
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One entry; `type` is a store.archived.RecordType, or `segment`."""
+    """One entry; `type` is a store.archived.RecordType, `segment`, or `redacted`."""
 
     v: int
     """The version of this format: 1."""
@@ -64,19 +94,23 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     revision: int | None = None
     id: int | None = None
     received: str | None = None
-    """UTC, `2026-11-26T11:12:13.123456Z`; None in `segment`."""
+    """UTC, `2026-11-26T11:12:13.123456Z`; None in `segment` and `redacted`."""
     run: int | None = None
     payload: str | None = None
     facts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """JSON of what more there is to be told of it: see `facts_of`."""
 
 
-Facts: TypeAlias = RunFacts | SentFacts | QuarantineFacts | SegmentFacts
+Facts: TypeAlias = RecordFacts | SegmentFacts | RedactedFacts
 _FACTS: Final[dict[str, type[Facts]]] = {
     "run": RunFacts,
     "sent": SentFacts,
     "quarantine": QuarantineFacts,
     "segment": SegmentFacts,
+    "redacted": RedactedFacts,
+    "task": TaskFacts,
+    "hold": HoldFacts,
+    "erasure": ErasureFacts,
 }
 _TOO_DEEP: Final = "the JSON is nested too deeply"
 _encoder = msgspec.json.Encoder()
@@ -139,6 +173,11 @@ def segment_entry(facts: SegmentFacts) -> Entry:
     return Entry(v=1, type="segment", facts=msgspec.Raw(_encoder.encode(facts)))
 
 
+def redacted_entry(facts: RedactedFacts) -> Entry:
+    """Return the entry that binds the bytes of a segment in another's place."""
+    return Entry(v=1, type="redacted", facts=msgspec.Raw(_encoder.encode(facts)))
+
+
 def encode_entry(entry: Entry) -> bytes:
     """Return an entry's bytes, which are the leaf of the tree."""
     encoded = _encoder.encode(entry)
@@ -165,11 +204,10 @@ def facts_of(entry: Entry) -> Facts | None:
         raise msgspec.DecodeError(_TOO_DEEP) from error
 
 
-def _bounded(
-    facts: RunFacts | SentFacts | QuarantineFacts | None,
-) -> RunFacts | SentFacts | QuarantineFacts | None:
-    if isinstance(facts, QuarantineFacts):
-        return QuarantineFacts(reason=facts.reason[:_LONGEST_TEXT])
-    if facts is not None and facts.error is not None and len(facts.error) > _LONGEST_TEXT:
-        return msgspec.structs.replace(facts, error=facts.error[:_LONGEST_TEXT])
-    return facts
+def _bounded(facts: RecordFacts) -> RecordFacts:
+    long = {
+        name: value[:_LONGEST_TEXT]
+        for name in _LONG_TEXTS.intersection(facts.__struct_fields__)
+        if (value := getattr(facts, name)) is not None and len(value) > _LONGEST_TEXT
+    }
+    return msgspec.structs.replace(facts, **long) if long else facts

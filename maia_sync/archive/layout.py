@@ -53,7 +53,8 @@ def size_needed(path: str) -> int | None:
         return tile.end
     segment = parse_segment_path(path)
     if segment is not None:
-        return segment.end + 1  # the entry that tells of it follows
+        # The entry that tells of it follows.
+        return (segment.end if segment.redacted is None else segment.redacted) + 1
     return parse_checkpoint_path(path)
 
 

@@ -46,7 +46,7 @@ _MOMENTS: Final = frozenset(("occurred_at", "received_at"))
 _IN_BYTES: Final = frozenset(("data",))
 """Texts that are bytes here."""
 _PATH: Final = re.compile(
-    rf"{FOLDER}date=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{UNDATED})/([0-9]{{12}})-([0-9]{{12}})\.parquet"
+    rf"{FOLDER}date=([0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}|{UNDATED})/([0-9]{{12}})-([0-9]{{12}})(?:-([0-9]{{12}}))?\.parquet"
 )
 
 
@@ -64,6 +64,8 @@ class SegmentPath(NamedTuple):
     day: date | None
     first: int
     end: int
+    redacted: int | None
+    """The index of the entry that tells of it, if payloads were erased from it."""
 
 
 def require_pyarrow() -> None:
@@ -71,9 +73,13 @@ def require_pyarrow() -> None:
     _pyarrow()
 
 
-def segment_path(day: date | None, first: int, end: int) -> str:
-    """Return where the rows of a date lie whose entries are from `first` up to `end`."""
-    return f"{FOLDER}date={UNDATED if day is None else day.isoformat()}/{first:012}-{end:012}.parquet"
+def segment_path(day: date | None, first: int, end: int, redacted: int | None = None) -> str:
+    """Return where the rows of a date lie whose entries are from `first` up to `end`.
+
+    `redacted`: the index of the entry that tells of it, if payloads were erased from it.
+    """
+    name = f"{first:012}-{end:012}" if redacted is None else f"{first:012}-{end:012}-{redacted:012}"
+    return f"{FOLDER}date={UNDATED if day is None else day.isoformat()}/{name}.parquet"
 
 
 def parse_segment_path(path: str) -> SegmentPath | None:
@@ -85,7 +91,7 @@ def parse_segment_path(path: str) -> SegmentPath | None:
         day = None if match[1] == UNDATED else date.fromisoformat(match[1])
     except ValueError:
         return None
-    return SegmentPath(day, int(match[2]), int(match[3]))
+    return SegmentPath(day, int(match[2]), int(match[3]), None if match[4] is None else int(match[4]))
 
 
 def write_segments(chunk: Chunk) -> Iterator[Segment]:

@@ -101,7 +101,7 @@ class SegmentChecks:
             self._end_chunk()
         self._of_chunk = chunk
         parsed = parse_segment_path(facts.path)
-        if parsed is None or parsed[1:] != chunk or not 0 <= facts.first < facts.end <= index:
+        if parsed is None or parsed[1:3] != chunk or not 0 <= facts.first < facts.end <= index:
             self._findings.add("entry", _entry(index), "tells of a data segment by a name that cannot be")
             self._unread = True
             return

@@ -93,6 +93,7 @@ class ScheduledArchive:
                 clock=self._clock,
                 synchronous=self._settings.database.synchronous,
                 connections=_CONNECTIONS,
+                digest_key_file=self._settings.archive.digest_key_file,
             )
             with closing(database):
                 return self._archive(database, due_at)

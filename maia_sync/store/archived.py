@@ -21,11 +21,15 @@ RecordType: TypeAlias = Literal[
     "quarantine",
     "sent",
     "run",
+    "task",
+    "hold",
+    "erasure",
 ]
 """event: as first stored (revision 0). revision: a later payload. vanished, returned: upstream no longer
 serves an event, or serves it again. turned: the `seq` of all of the task's rows so far have changed their
-sign. missing: an event that was stored, and was gone before it could be archived. The rest are rows of the
-tables that they name.
+sign. missing: an event that was stored, and was gone before it could be archived. task: how a task is
+tracked; told again whenever that has changed. hold: a legal hold; told again once it is released. erasure:
+that payloads were erased, by whom and why. The rest are rows of the tables that they name.
 """
 
 
@@ -68,6 +72,48 @@ class QuarantineFacts(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class TaskFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How a task is tracked: columns of `task`, by their names, its sources, and its log's order.
+
+    Never a page token, which leads to payloads.
+    """
+
+    label: str | None
+    status: str
+    tracked_at: datetime
+    paused_by: str | None
+    sources: tuple[str, ...]
+    """In their order as text."""
+    log_order: str | None
+    """The column of `checkpoint`; None if it is not known yet."""
+
+
+class HoldFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A legal hold: columns of `archive_hold`, by their names; on the record's task_id, or on all tasks."""
+
+    reason: str
+    held_by: str
+    released_at: datetime | None
+    released_by: str | None
+    release_reason: str | None
+
+
+class ErasureFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What was erased of the record's task, and why; `number` is the row's id in `archive_erasure`."""
+
+    before: str | None
+    """As entries tell moments; payloads that are older (archive/selection.py). None: all of the task."""
+    reason: str
+    basis: str
+    """The legal one."""
+    erased_by: str
+    payloads: int
+    """How many of the log's entries lost theirs with this erasure."""
+
+
+Facts: TypeAlias = RunFacts | SentFacts | QuarantineFacts | TaskFacts | HoldFacts | ErasureFacts
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One thing that happened, with its payload if it has one; what does not apply is None."""
 
@@ -83,7 +129,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     revision: int | None = None
     run_id: int | None = None
     number: int | None = None
-    """The row's id in `quarantine`, `sent_message` or `sync_run`."""
+    """The row's id in `quarantine`, `sent_message`, `sync_run`, `archive_hold` or `archive_erasure`."""
     seq: int | None = None
     timestamp_text: str | None = None
     occurred_at: datetime | None = None
@@ -95,4 +141,4 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     extra: str | None = None
     raw: bytes | None = None
     """An element in quarantine."""
-    facts: RunFacts | SentFacts | QuarantineFacts | None = None
+    facts: Facts | None = None

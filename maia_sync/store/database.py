@@ -28,6 +28,7 @@ from maia_sync.errors import (
     KeysTaken,
     MaiaSyncError,
 )
+from maia_sync.store.digest_key import DigestKeyFile
 from maia_sync.store.engine import DURABLE, WRITE, make_engine
 from maia_sync.store.schema import HEAD, KNOWN_REVISIONS
 from maia_sync.store.trouble import Trouble, ends_session, reason_of, trouble_of
@@ -60,9 +61,11 @@ _ERRORS: dict[Trouble, tuple[type[DatabaseError], str]] = {
 class Transaction:
     """One open transaction: its connection, its dialect, its time."""
 
-    def __init__(self, connection: Connection, clock: Clock) -> None:
+    def __init__(self, connection: Connection, clock: Clock, digest_key: DigestKeyFile) -> None:
         self.connection = connection
         self._clock = clock
+        self.digest_key = digest_key
+        """By which payloads are known again that were removed."""
 
     @property
     def is_postgresql(self) -> bool:
@@ -89,8 +92,10 @@ class Database:
         synchronous: str = "normal",
         connections: int = 4,
         busy_timeout: float = BUSY_TIMEOUT,
+        digest_key_file: Path | None = None,
     ) -> None:
         self._url = make_url(url)
+        self.digest_key = DigestKeyFile(digest_key_file)
         self._busy_timeout = busy_timeout
         self.clock = clock
         self.engine = make_engine(
@@ -138,7 +143,7 @@ class Database:
                         connection.execute(text("SET LOCAL synchronous_commit = on"))
                     if snapshot and self.is_postgresql:  # SQLite's transactions see nothing else
                         connection.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-                    yield Transaction(connection, self.clock)
+                    yield Transaction(connection, self.clock, self.digest_key)
                 except BaseException:
                     self._roll_back(connection, opened)
                     raise

@@ -14,7 +14,8 @@ from sqlalchemy import bindparam, func, or_, select, text
 
 from maia_sync.model import WALKED_STATUSES, TaskStatus
 from maia_sync.store.archive_standing import read_archive_standing
-from maia_sync.store.schema import UtcTimestamp, quarantine, task
+from maia_sync.store.column_types import UtcTimestamp
+from maia_sync.store.schema import quarantine, task
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, ScalarSelect

@@ -16,7 +16,7 @@ from sqlalchemy import BigInteger, Integer, LargeBinary, literal_column, type_co
 from sqlalchemy.types import NullType
 
 from maia_sync.errors import DatabaseError
-from maia_sync.store.schema import UtcTimestamp
+from maia_sync.store.column_types import UtcTimestamp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

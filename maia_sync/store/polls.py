@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, case, func, null, update
 
 from maia_sync.model import WALKED_STATUSES
+from maia_sync.store.column_types import UtcTimestamp
 from maia_sync.store.leases import lost, named
-from maia_sync.store.schema import UtcTimestamp, task
+from maia_sync.store.schema import task
 
 if TYPE_CHECKING:
     from maia_sync.model import Lease, NextPoll

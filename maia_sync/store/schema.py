@@ -8,23 +8,15 @@ key to `task`, and every unique key of theirs begins with task_id, so that they 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     Date,
-    DateTime,
-    Dialect,
-    Double,
     Float,
-    Identity,
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     PrimaryKeyConstraint,
     String,
     Table,
@@ -33,99 +25,26 @@ from sqlalchemy import (
     false,
     text,
 )
-from sqlalchemy.dialects.postgresql import UUID
-from sqlalchemy.types import TypeDecorator, UserDefinedType
 
-HEAD = "0005"
-"""The newest migration; a test holds it against migrations/versions."""
-KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005")
-
-
-class UtcTimestamp(TypeDecorator[datetime]):
-    """An aware datetime in UTC; SQLite keeps it as text without the offset."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Hand SQLite naive UTC, PostgreSQL an aware value."""
-        if value is None or dialect.name != "sqlite":
-            return value
-        return value.astimezone(UTC).replace(tzinfo=None)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return aware UTC whatever the driver made of it."""
-        if value is None:
-            return None
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-class PostgresqlJson(UserDefinedType[str]):
-    """PostgreSQL's `json`, handled as the exact text that it keeps."""
-
-    cache_ok = True
-
-    def get_col_spec(self, **_: Any) -> str:
-        """Return the type's name in DDL."""
-        return "JSON"
-
-
-def _task_id() -> Any:
-    return String(36).with_variant(UUID(as_uuid=False), "postgresql")
-
-
-def _raw_json() -> Any:
-    return Text().with_variant(PostgresqlJson(), "postgresql")
-
-
-def _row_id() -> Column[int]:
-    return Column("id", BigInteger().with_variant(Integer(), "sqlite"), Identity(), primary_key=True)
-
-
-def _facets() -> list[Column[Any]]:
-    """Return the facet columns: what analytics has read from a payload (see store/facets.py)."""
-    texts = (
-        "event_type",
-        "event_kind",
-        "actor",
-        "user_id",
-        "agent_name",
-        "model",
-        "tool_name",
-        "tool_call_id",
-    )
-    return [
-        *(Column(name, Text) for name in (*texts, "status", "outcome", "error_type")),
-        Column("duration_ms", Double),
-        Column("input_tokens", BigInteger),
-        Column("output_tokens", BigInteger),
-        Column("cost", Double),
-        Column("facets_version", Integer),
-    ]
-
-
-def _counts() -> list[Column[Any]]:
-    """Return the columns that a summary's rows sum up; vanished events count as nothing else."""
-    numbers = ("events", "user_messages", "agent_messages", "tool_calls", "tool_errors", "errors")
-    return [
-        *(Column(name, BigInteger, nullable=False) for name in (*numbers, "input_tokens", "output_tokens")),
-        Column("cost", Double, nullable=False),
-        Column("vanished_events", BigInteger, nullable=False),
-    ]
-
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "pk": "pk_%(table_name)s",
-    }
+from maia_sync.store.column_types import (
+    UtcTimestamp,
+    counts,
+    facets,
+    metadata,
+    raw_json,
+    removal,
+    row_id,
+    task_id_column,
 )
+
+HEAD = "0006"
+"""The newest migration; a test holds it against migrations/versions."""
+KNOWN_REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 task = Table(
     "task",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("label", Text),
     Column("status", String(16), nullable=False),
     Column("tracked_at", UtcTimestamp, nullable=False),
@@ -144,6 +63,7 @@ task = Table(
     Column("lease_acquired_at", UtcTimestamp),
     Column("paused_by", String(16)),
     Column("archived", Boolean, nullable=False, server_default=false()),
+    Column("archived_as", LargeBinary),
     Index("ix_task_status_last_polled_at_tracked_at", "status", "last_polled_at", "tracked_at"),
 )
 # Partial: what is not due, held or failing costs nothing in them.
@@ -166,7 +86,7 @@ task_source = Table(
     "task_source",
     metadata,
     Column("source", String(32), nullable=False, primary_key=True),
-    Column("task_id", _task_id(), nullable=False, primary_key=True),
+    Column("task_id", task_id_column(), nullable=False, primary_key=True),
     PrimaryKeyConstraint("task_id", "source"),
     Index("ix_task_source_source_task_id", "source", "task_id"),
 )
@@ -175,12 +95,12 @@ task_source = Table(
 task_event = Table(
     "task_event",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("group_id", Text, primary_key=True),
     Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
-    Column("data", _raw_json()),
-    Column("extra", _raw_json()),
+    Column("data", raw_json()),
+    Column("extra", raw_json()),
     Column("occurred_at", UtcTimestamp),
     Column("timestamp_text", Text),
     Column("seq", BigInteger, nullable=False),
@@ -191,7 +111,8 @@ task_event = Table(
     Column("last_changed_at", UtcTimestamp, nullable=False),
     Column("vanished_at", UtcTimestamp),
     Column("run_id", BigInteger),
-    *_facets(),
+    *facets(),
+    *removal(),
 )
 Index("ix_task_event_task_id_seq", task_event.c.task_id, task_event.c.seq)
 Index("ix_task_event_occurred_at", task_event.c.occurred_at)
@@ -213,6 +134,14 @@ Index(
     task_event.c.task_id,
     sqlite_where=task_event.c.vanished_at.is_not(None),
     postgresql_where=task_event.c.vanished_at.is_not(None),
+)
+
+# Partial as well: it costs nothing until something is pruned.
+Index(
+    "ix_task_event_pruned",
+    task_event.c.task_id,
+    sqlite_where=task_event.c.pruned_at.is_not(None),
+    postgresql_where=task_event.c.pruned_at.is_not(None),
 )
 
 # For v_tool_call: a call finds its result by its id, or else those of a group without ids stand together.
@@ -243,7 +172,7 @@ Index(
 task_turn = Table(
     "task_turn",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("group_id", Text, primary_key=True),
     Column("day", Date),
     Column("hour_at", UtcTimestamp),
@@ -257,7 +186,7 @@ task_turn = Table(
     Column("agent_name", Text),
     Column("agent_at", UtcTimestamp),
     Column("steps", BigInteger, nullable=False),
-    *_counts(),
+    *counts(),
     Index("ix_task_turn_started_at", "started_at"),
     Index("ix_task_turn_day", "day"),
 )
@@ -266,12 +195,12 @@ task_turn = Table(
 task_activity = Table(
     "task_activity",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("slot_at", UtcTimestamp, primary_key=True),
     Column("day", Date, nullable=False),
     Column("hour_at", UtcTimestamp, nullable=False),
     Column("hour", Integer, nullable=False),
-    *_counts(),
+    *counts(),
     Index("ix_task_activity_day", "day"),
 )
 """What the events of a task within a quarter of an hour come to, kept up to date with them.
@@ -289,25 +218,26 @@ reporting_zone = Table(
 task_event_revision = Table(
     "task_event_revision",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("group_id", Text, primary_key=True),
     Column("timestamp", BigInteger, primary_key=True, autoincrement=False),
     Column("ordinal", Integer, primary_key=True, autoincrement=False),
     Column("revision", Integer, primary_key=True, autoincrement=False),
-    Column("data", _raw_json()),
-    Column("extra", _raw_json()),
+    Column("data", raw_json()),
+    Column("extra", raw_json()),
     Column("timestamp_text", Text),
     Column("digest", LargeBinary, nullable=False),
     Column("seen_at", UtcTimestamp, nullable=False),
     Column("superseded_at", UtcTimestamp, nullable=False),
     Column("run_id", BigInteger),
+    *removal(),
     Index("ix_task_event_revision_superseded_at", "superseded_at"),
 )
 
 checkpoint = Table(
     "checkpoint",
     metadata,
-    Column("task_id", _task_id(), primary_key=True),
+    Column("task_id", task_id_column(), primary_key=True),
     Column("page_token", Text),
     Column("compare_seq", BigInteger, nullable=False),
     Column("page_limit", Integer),
@@ -330,7 +260,7 @@ checkpoint = Table(
 sync_run = Table(
     "sync_run",
     metadata,
-    _row_id(),
+    row_id(),
     Column("kind", String(16), nullable=False),
     Column("worker", Text, nullable=False),
     Column("started_at", UtcTimestamp, nullable=False),
@@ -356,37 +286,39 @@ sync_run = Table(
 quarantine = Table(
     "quarantine",
     metadata,
-    _row_id(),
-    Column("task_id", _task_id(), nullable=False),
+    row_id(),
+    Column("task_id", task_id_column(), nullable=False),
     Column("digest", LargeBinary, nullable=False),
     Column("run_id", BigInteger),
     Column("quarantined_at", UtcTimestamp, nullable=False),
     Column("reason", Text, nullable=False),
     Column("raw", LargeBinary, nullable=False),
     Column("checkpoint_id", BigInteger),
+    *removal(),
     UniqueConstraint("task_id", "digest"),
 )
 
 sent_message = Table(
     "sent_message",
     metadata,
-    _row_id(),
-    Column("task_id", _task_id(), nullable=False),
+    row_id(),
+    Column("task_id", task_id_column(), nullable=False),
     Column("sent_by", Text, nullable=False),
     Column("sent_at", UtcTimestamp, nullable=False),
-    Column("request", _raw_json(), nullable=False),
+    Column("request", raw_json(), nullable=False),
     Column("outcome", String(16), nullable=False),
     Column("completed_at", UtcTimestamp),
     Column("error", Text),
     Column("checkpoint_id", BigInteger),
+    *removal(),
     Index("ix_sent_message_task_id_sent_at", "task_id", "sent_at"),
 )
 
 archive_journal = Table(
     "archive_journal",
     metadata,
-    _row_id(),
-    Column("task_id", _task_id(), nullable=False),
+    row_id(),
+    Column("task_id", task_id_column(), nullable=False),
     Column("run_id", BigInteger),
     Column("noted_at", UtcTimestamp, nullable=False),
     Column("whole", Boolean, nullable=False, server_default=false()),
@@ -410,7 +342,7 @@ archive_log = Table(
 archive_checkpoint = Table(
     "archive_checkpoint",
     metadata,
-    _row_id(),
+    row_id(),
     Column("origin", Text, nullable=False),
     Column("tree_size", BigInteger, nullable=False),
     Column("root_hash", LargeBinary, nullable=False),
@@ -431,12 +363,69 @@ Index(
     postgresql_where=_is_pending,
 )
 
+archive_hold = Table(
+    "archive_hold",
+    metadata,
+    row_id(),
+    Column("task_id", task_id_column()),
+    Column("reason", Text, nullable=False),
+    Column("held_by", Text, nullable=False),
+    Column("held_at", UtcTimestamp, nullable=False),
+    Column("released_at", UtcTimestamp),
+    Column("released_by", Text),
+    Column("release_reason", Text),
+    Column("checkpoint_id", BigInteger),
+)
+"""Legal holds: while one is not released, nothing of the task (all tasks, where it is NULL) is removed."""
+
+archive_erasure = Table(
+    "archive_erasure",
+    metadata,
+    row_id(),
+    Column("task_id", task_id_column(), nullable=False),
+    Column("before_at", UtcTimestamp),
+    Column("reason", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("erased_by", Text, nullable=False),
+    Column("erased_at", UtcTimestamp, nullable=False),
+    Column("payloads", BigInteger, nullable=False),
+    Column("checkpoint_id", BigInteger, nullable=False),
+    Column("scrubbed_at", UtcTimestamp),
+)
+"""What was erased everywhere; `scrubbed_at`: when the free pages of the database were rid of it, too."""
+
+archive_prune = Table(
+    "archive_prune",
+    metadata,
+    row_id(),
+    Column("older_than_at", UtcTimestamp, nullable=False),
+    Column("pruned_by", Text, nullable=False),
+    Column("started_at", UtcTimestamp, nullable=False),
+    Column("ended_at", UtcTimestamp),
+    Column("payloads", BigInteger, nullable=False, server_default="0"),
+    Column("held", BigInteger, nullable=False, server_default="0"),
+)
+"""What was pruned: payloads from before `older_than_at`, but for those that were on hold."""
+
+archive_restore = Table(
+    "archive_restore",
+    metadata,
+    Column("origin", Text, primary_key=True),
+    Column("tree_size", BigInteger, nullable=False),
+    Column("root_hash", LargeBinary, nullable=False),
+    Column("entries", BigInteger, nullable=False, server_default="0"),
+    Column("started_at", UtcTimestamp, nullable=False),
+    Column("completed_at", UtcTimestamp),
+)
+"""From which archive this database was restored, and up to which of its entries so far."""
+
 # What waits for the archive, in the order in which it is read, and what a checkpoint has taken in.
 for _table, _reading in (
     (archive_journal, ("task_id", "id", "records")),
     (quarantine, ("id",)),
     (sent_message, ("id",)),
     (sync_run, ("id",)),
+    (archive_hold, ("id",)),
 ):
     _checkpoint_id = _table.c.checkpoint_id
     Index(

@@ -16,15 +16,9 @@ import msgspec
 from sqlalchemy import bindparam, func, or_, select, text
 
 from maia_sync.model import Task, TaskStatus
+from maia_sync.store.column_types import UtcTimestamp
 from maia_sync.store.reading import TaskFigures, Totals, read_figures_of
-from maia_sync.store.schema import (
-    UtcTimestamp,
-    checkpoint,
-    quarantine,
-    task,
-    task_event,
-    task_event_revision,
-)
+from maia_sync.store.schema import checkpoint, quarantine, task, task_event, task_event_revision
 from maia_sync.store.tasks import COLUMNS_OF_TASK, count_tasks
 
 if TYPE_CHECKING:

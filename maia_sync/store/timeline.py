@@ -13,7 +13,8 @@ import msgspec
 from sqlalchemy import and_, column, func, literal, or_, select, table, text, tuple_
 
 from maia_sync.facet_settings import FACETS
-from maia_sync.store.schema import UtcTimestamp, quarantine, task_event, task_event_revision, task_turn
+from maia_sync.store.column_types import UtcTimestamp
+from maia_sync.store.schema import quarantine, task_event, task_event_revision, task_turn
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -197,7 +197,8 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "archive.url": "s3://bucket/maia/", "archive.key_file": "k/it.key",
         "archive.verifier_key_file": "k/v",
         "archive.schedule": "1h", "archive.anchor_command": "publish it",
-        "archive.anchor_url": "https://w.example/add",
+        "archive.anchor_url": "https://w.example/add", "archive.retention": "30d",
+        "archive.retention_below_six_months": "true", "archive.digest_key_file": "k/d",
         "web.bind": "[::]:80", "web.token_file": "t", "log.format": "json", "log.level": "WARNING",
         **{f"facets.{name}": '["a.b", "c"]' for name in (*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS)},
         "facets.cost": "a, b * 0.01", "facets.time_zone": "Europe/Berlin",
@@ -237,6 +238,7 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
     assert settings.archive == ArchiveSettings(
         url="s3://bucket/maia", key_file=Path("k/it.key"), verifier_key_file=Path("k/v"), schedule=3600.0,
         anchor_command=("publish", "it"), anchor_url=Secret("https://w.example/add"),
+        retention=30 * 86_400.0, retention_below_six_months=True, digest_key_file=Path("k/d"),
     )  # fmt: skip
     assert settings.web == WebSettings(bind="[::]:80", token_file=Path("t"))
     assert (settings.log.format, settings.log.level) == ("json", "warning")

@@ -58,6 +58,8 @@ def test_uncommenting_a_key_of_the_example_works(tmp_path: Path, section: str, n
         "password_file": {"MAIA_SYNC_DATABASE__URL": "postgresql+psycopg://maia@db.example.com/maia"},
     }
     archive = {"MAIA_SYNC_ARCHIVE__URL": "there", "MAIA_SYNC_ARCHIVE__KEY_FILE": "it.key"}
+    if name == "retention":
+        archive["MAIA_SYNC_ARCHIVE__SCHEDULE"] = "1d"
     text = EXAMPLE.read_text(encoding="utf-8")
     value = commented_keys()[section, name]
     text = text.replace(f"# {name} = {value}", f"{name} = {value}")

@@ -210,13 +210,13 @@ def test_what_is_no_segment_is_refused_with_a_sentence() -> None:
 
 
 def test_paths_tell_what_they_hold_and_how_large_a_log_has_them() -> None:
-    path = segment_path(date(2026, 1, 5), 12, 345)
+    path = segment_path(date(2026, 1, 5), 12, 345, None)
     assert path == "data/date=2026-01-05/000000000012-000000000345.parquet"
-    assert parse_segment_path(path) == (date(2026, 1, 5), 12, 345)
+    assert parse_segment_path(path) == (date(2026, 1, 5), 12, 345, None)
     assert size_needed(path) == 346
     undated = segment_path(None, 0, 1)
     assert undated == "data/date=__HIVE_DEFAULT_PARTITION__/000000000000-000000000001.parquet"
-    assert parse_segment_path(undated) == (None, 0, 1)
+    assert parse_segment_path(undated) == (None, 0, 1, None)
     assert segment_path(date(1, 1, 1), 0, 1).startswith("data/date=0001-01-01/")
     assert (checkpoint_path(7), size_needed(checkpoint_path(7))) == ("checkpoints/000000000007", 7)
     assert size_needed(tile_path(1, 0, 3)) == 768
