@@ -417,6 +417,7 @@ class StoredRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     seq: int
     """Its place (see TaskLog)."""
     digest: bytes
+    """A keyed one (store/digest_key.py) where the payload was removed; then `canonical` is keyed as well."""
     canonical: bytes | None
     """Spelling-blind digest; None while the key has only ever had this one row."""
     vanished: bool

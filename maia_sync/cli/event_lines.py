@@ -27,13 +27,21 @@ class _Gist(NamedTuple):
 
 def human_line(row: LogRow, width: int) -> str:
     """Return one line of at most `width` characters: time, group, type, a mark or two, an excerpt."""
-    gist = _gist(row.data)
+    gist = _gist(row.data) if row.pruned_at is None else _Gist("-", "")
     marks = ("[vanished] " if row.vanished_at is not None else "") + (
         f"[revision {row.revision}] " if row.revision else ""
     )
+    marks += removal_of(row)
     group = row.group_id[:_GROUP_SHORT] or "-"
     head = f"{_moment(row):<19}  {group:<{_GROUP_SHORT}}  {gist.kind:<{_TYPE_WIDTH}}  "
     return _cut(one_line(head + marks + gist.excerpt), width)
+
+
+def removal_of(row: LogRow) -> str:
+    """Return the mark of an event whose payload was taken out; "" if it was not."""
+    if row.erased_at is not None:
+        return f"[erased {row.erased_at:%Y-%m-%d}]"
+    return "" if row.pruned_at is None else f"[pruned {row.pruned_at:%Y-%m-%d}]"
 
 
 def _moment(row: LogRow) -> str:
@@ -61,7 +69,7 @@ def _gist(data: str | None) -> _Gist:
 def json_object(row: LogRow) -> str:
     """Return the event as one JSON object; `data` and `extra` stand in it to the letter.
 
-    Where the event had no data, the object has no "data"; null is JSON's null, as it came.
+    Where the event had no data, or has lost it, the object has no "data"; null is JSON's null, as it came.
     """
     plain: dict[str, object] = {
         "task_id": row.task_id,
@@ -77,6 +85,8 @@ def json_object(row: LogRow) -> str:
         "first_seen_at": _iso(row.first_seen_at),
         "last_changed_at": _iso(row.last_changed_at),
         "vanished_at": _iso(row.vanished_at),
+        "pruned_at": _iso(row.pruned_at),
+        "erased_at": _iso(row.erased_at),
         "run_id": row.run_id,
     }
     members = [f'"{name}": {json.dumps(value, ensure_ascii=False)}' for name, value in plain.items()]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 import typer
 
 from maia_sync.cli.invocation import invocation_of
-from maia_sync.cli.screen import flush, write_text
+from maia_sync.cli.screen import flush, note, write_text
 from maia_sync.cli.task_ids import not_tracked, parse_task_id
+from maia_sync.cli.wording import counted
 from maia_sync.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,13 +121,27 @@ class LinePrinter:
 class RawPrinter:
     """The stored text of `data`, to the letter; an event without data prints nothing."""
 
+    def __init__(self) -> None:
+        self._pruned = self._erased = 0
+
     def __call__(self, row: "LogRow") -> None:
         """Print one event."""
         if row.data is not None:
             write_text(row.data + "\n")
+        elif row.erased_at is not None:
+            self._erased += 1
+        elif row.pruned_at is not None:
+            self._pruned += 1
 
     def end(self) -> None:
-        """Print nothing more."""
+        """Tell, beside the result, of which events nothing was printed because it is not there any more."""
+        if self._pruned:
+            note(
+                f"Not printed: {counted(self._pruned, 'payload')} pruned from this database. The archive has "
+                "such payloads."
+            )
+        if self._erased:
+            note(f"Not printed: {counted(self._erased, 'payload')} erased, here and from the archive.")
 
 
 class JsonPrinter:

@@ -63,8 +63,13 @@ class DigestKeyFile:
         return self._key
 
     def require(self, keyed: bytes) -> DigestKey:
-        """Return the key by which a keyed digest was made. Raises DigestKeyMissing if it is not there."""
-        key = self.load()
+        """Return the key by which a keyed digest was made. Raises DigestKeyMissing if it cannot be had."""
+        try:
+            key = self.load()
+        except ConfigError as error:  # other tasks do without it
+            raise DigestKeyMissing(
+                f"payloads of it were pruned or erased, and the key to know them again is of no use: {error}"
+            ) from error
         if key is None:
             where = "archive.digest_key_file is not set" if self.path is None else f"{self.path} is not there"
             raise DigestKeyMissing(

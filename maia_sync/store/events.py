@@ -14,6 +14,7 @@ from sqlalchemy import and_, bindparam, func, insert, literal, select, update
 from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
 from maia_sync.store.archive_journal import MOST_NAMES
+from maia_sync.store.digest_key import is_keyed
 from maia_sync.store.facets import FacetRow, as_stored
 from maia_sync.store.look_ups import (
     IDENTITY,
@@ -64,9 +65,15 @@ _WINDOW_BACK = (
     .limit(bindparam("most"))
 )
 _HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), OF_KEY)
-_PAYLOADS_OF_NAMES = select_named("data", "extra", "timestamp_text")
-_PAYLOADS_BETWEEN = select(*_NAME, _columns.data, _columns.extra, _columns.timestamp_text).where(
+_PAYLOAD = ("data", "extra", "timestamp_text", "digest")
+_PAYLOADS_OF_NAMES = select_named(*_PAYLOAD)
+_PAYLOADS_BETWEEN = select(*_NAME, *(_columns[name] for name in _PAYLOAD)).where(
     _columns.task_id == bindparam("of_task"), _columns.seq.between(bindparam("low"), bindparam("high"))
+)
+_KEYED = (
+    select(_columns.digest)
+    .where(_columns.task_id == bindparam("of_task"), _columns.pruned_at.is_not(None))
+    .limit(1)
 )
 
 
@@ -76,6 +83,8 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     data: str | None
     extra: str | None
     timestamp_text: str | None
+    removed: bool = False
+    """It is not there any more: the row is known by keyed digests."""
 
 
 class UnseenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -211,9 +220,20 @@ def read_payloads_between(tx: Transaction, log: TaskLog, first: int, last: int) 
 
 def _payloads(tx: Transaction, query: Select[Any], **values: Any) -> dict[RowName, Payload]:
     return {
-        (group_id, timestamp, ordinal): Payload(data=data, extra=extra, timestamp_text=text)
-        for group_id, timestamp, ordinal, data, extra, text in tx.connection.execute(query, values)
+        (group_id, timestamp, ordinal): Payload(
+            data=data,
+            extra=extra,
+            timestamp_text=text,
+            removed=data is None and extra is None and is_keyed(digest),
+        )
+        for group_id, timestamp, ordinal, data, extra, text, digest in tx.connection.execute(query, values)
     }
+
+
+def read_keyed_digest(tx: Transaction, task_id: str) -> bytes | None:
+    """Return a digest that stands in place of a payload that was removed; None if the task has none."""
+    found: bytes | None = tx.connection.execute(_KEYED, {"of_task": task_id}).scalar()
+    return found
 
 
 def revise_events(
@@ -234,6 +254,8 @@ def revise_events(
         "extra",
         "timestamp_text",
         "digest",
+        "pruned_at",
+        "erased_at",
     )
     superseded = select(
         *(_columns[name] for name in keep),
@@ -258,6 +280,8 @@ def revise_events(
             revision=_columns.revision + 1,
             last_changed_at=tx.now,
             vanished_at=None,
+            pruned_at=None,
+            erased_at=None,
             run_id=run_id,
             facets_version=reader.version,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from maia_sync.store.digest_key import KEYED_BYTES
 from maia_sync.store.schema import quarantine
 
 if TYPE_CHECKING:
@@ -15,14 +16,24 @@ if TYPE_CHECKING:
     from maia_sync.model import Quarantined
     from maia_sync.store.database import Transaction
 
+_columns = quarantine.c
+
 
 def insert_quarantined(
     tx: Transaction, task_id: str, elements: Sequence[Quarantined], run_id: int | None
 ) -> int:
-    """Keep elements, each distinct one once per task; returns how many were not kept yet."""
+    """Keep elements, each distinct one once per task; returns how many were not kept yet.
+
+    Those that were kept and removed since are not kept again. Raises DigestKeyMissing if that cannot be told.
+    """
+    if not elements:
+        return 0
+    keyed = _keyed_digest(tx, task_id)
     insert = postgresql.insert if tx.is_postgresql else sqlite.insert
     kept = 0
     for element in elements:
+        if keyed is not None and _was_removed(tx, task_id, element, keyed):
+            continue
         statement = (
             insert(quarantine)
             .values(
@@ -41,11 +52,26 @@ def insert_quarantined(
 
 
 def is_quarantined(tx: Transaction, task_id: str, element: Quarantined) -> bool:
-    """Tell whether the task's quarantine holds these very bytes."""
-    statement = select(quarantine.c.raw).where(
-        quarantine.c.task_id == task_id, quarantine.c.digest == element.digest
-    )
+    """Tell whether the task's quarantine holds these very bytes, or did until they were removed."""
+    keyed = _keyed_digest(tx, task_id)
+    if keyed is not None and _was_removed(tx, task_id, element, keyed):
+        return True
+    statement = select(_columns.raw).where(_columns.task_id == task_id, _columns.digest == element.digest)
     return tx.connection.execute(statement).scalar() == element.raw
+
+
+def _keyed_digest(tx: Transaction, task_id: str) -> bytes | None:
+    """Return a digest that stands in place of an element that was removed; None if none was."""
+    is_keyed = func.length(_columns.digest) == KEYED_BYTES  # seen in the unique key's index alone
+    statement = select(_columns.digest).where(_columns.task_id == task_id, is_keyed).limit(1)
+    found: bytes | None = tx.connection.execute(statement).scalar()
+    return found
+
+
+def _was_removed(tx: Transaction, task_id: str, element: Quarantined, keyed: bytes) -> bool:
+    digest = tx.digest_key.require(keyed).of(element.digest)
+    statement = select(_columns.id).where(_columns.task_id == task_id, _columns.digest == digest)
+    return tx.connection.execute(statement).first() is not None
 
 
 def count_quarantined(tx: Transaction, task_id: str | None = None) -> int:

@@ -59,7 +59,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True):
     """Which of them can be NULL: it is written as "", as in `bulk`."""
 
 
-_TURN = _Table(
+TURN = _Table(
     name="task_turn",
     key="group_id",
     read=_OF_TURN,
@@ -67,7 +67,7 @@ _TURN = _Table(
     moments=frozenset((3, 4, 5, 6, 7, 8, 10, 12)),
     nullable=frozenset(range(2, 13)),
 )
-_ACTIVITY = _Table(
+ACTIVITY = _Table(
     name="task_activity",
     key="slot_at",
     read=_COUNTS,
@@ -84,8 +84,8 @@ def add_events(tx: Transaction, task_id: str, rows: Sequence[NewRow], facets: Se
         (row.event.group_id, row.event.occurred_at, each) for row, each in zip(rows, facets, strict=True)
     )
     zone = read_zone(tx, for_writing=True)
-    _write_activity(tx, task_id, by_slot(cells), zone, known=None)
-    _write_turns(tx, task_id, by_group(cells), zone, known=None)
+    write_activity(tx, task_id, by_slot(cells), zone, known=None)
+    write_turns(tx, task_id, by_group(cells), zone, known=None)
 
 
 def sum_again(
@@ -101,21 +101,25 @@ def sum_again(
         groups.add(group_id)
         if occurred_at is not None:
             slots.add(slot_of(occurred_at))
-    if not groups:
-        return
+    if groups:
+        sum_rows_again(tx, task_id, groups.difference(() if but is None else (but,)), slots)
+
+
+def sum_rows_again(tx: Transaction, task_id: str, groups: Iterable[str], slots: Iterable[str]) -> None:
+    """Sum up again some groups, and some quarters by when they began."""
     zone = read_zone(tx, for_writing=True)
-    names = sorted(groups.difference(() if but is None else (but,)))
+    names = sorted(groups)
     for at in range(0, len(names), _CHUNK):
         some = names[at : at + _CHUNK]
-        cells = _cells(tx, task_id, _columns.group_id.in_(some))
-        _write_turns(tx, task_id, by_group(cells), zone, known=some)
+        cells = read_cells(tx, task_id, _columns.group_id.in_(some))
+        write_turns(tx, task_id, by_group(cells), zone, known=some)
     for slot_at in sorted(slots):
         first = datetime.fromisoformat(f"{slot_at}+00:00")
-        cells = _cells(tx, task_id, _columns.occurred_at.between(first, last_of_slot(first)))
-        _write_activity(tx, task_id, by_slot(cells), zone, known=[slot_at])
+        cells = read_cells(tx, task_id, _columns.occurred_at.between(first, last_of_slot(first)))
+        write_activity(tx, task_id, by_slot(cells), zone, known=[slot_at])
 
 
-def _cells(tx: Transaction, task_id: str, condition: Any) -> Cells:
+def read_cells(tx: Transaction, task_id: str, condition: Any) -> Cells:
     """Sum up stored rows."""
     cells: Cells = {}
     names = (_columns.group_id, _columns.occurred_at, _columns.vanished_at)
@@ -137,12 +141,12 @@ def _cells(tx: Transaction, task_id: str, condition: Any) -> Cells:
     return cells
 
 
-def _write_turns(
+def write_turns(
     tx: Transaction, task_id: str, groups: dict[str, Sums], zone: str, *, known: Collection[str] | None
 ) -> None:
     """Write what groups come to: in place of the `known` rows, or, if None, added to what there is."""
     if known is None:
-        stored = _read(tx, _TURN, task_id, sorted(groups))
+        stored = read_stored(tx, TURN, task_id, sorted(groups))
         for group_id, values in stored.items():
             groups[group_id].add(Sums.of_stored_turn(values))
         known = stored
@@ -151,23 +155,25 @@ def _write_turns(
         started_at = sums.started_at
         day, hour_at, _ = ("",) * 3 if not started_at else labels_of(slot_of(started_at), zone)
         rows.append((task_id, group_id, day, hour_at, started_at, *sums.of_turn(), *sums.counts()))
-    _replace(tx, _TURN, task_id, known, rows)
+    _replace(tx, TURN, task_id, known, rows)
 
 
-def _write_activity(
+def write_activity(
     tx: Transaction, task_id: str, slots: dict[str, Sums], zone: str, *, known: Collection[str] | None
 ) -> None:
     """Write what quarters of an hour come to: in place of the `known` rows, or added to what there is."""
     if known is None:
-        stored = _read(tx, _ACTIVITY, task_id, sorted(slots))
+        stored = read_stored(tx, ACTIVITY, task_id, sorted(slots))
         for slot_at, counts in stored.items():
             slots[slot_at].add(Sums.of_stored_counts(counts))
         known = stored
     rows = [(task_id, slot_at, *labels_of(slot_at, zone), *sums.counts()) for slot_at, sums in slots.items()]
-    _replace(tx, _ACTIVITY, task_id, known, rows)
+    _replace(tx, ACTIVITY, task_id, known, rows)
 
 
-def _read(tx: Transaction, table: _Table, task_id: str, keys: Sequence[str]) -> dict[str, tuple[Any, ...]]:
+def read_stored(
+    tx: Transaction, table: _Table, task_id: str, keys: Sequence[str]
+) -> dict[str, tuple[Any, ...]]:
     """Return what is stored under some keys; moments as text."""
     found: dict[str, tuple[Any, ...]] = {}
     start = f"SELECT {', '.join((table.key, *table.read))} FROM {table.name} WHERE task_id ="

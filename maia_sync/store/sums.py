@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from maia_sync.store.facets import FacetRow
 
-_LATE = "~"
+LATE = "~"
 """Behind every moment's text: an event without a readable timestamp is nobody's first."""
 _TOOL_KINDS = ("tool_call", "tool_result")
 
@@ -64,7 +64,7 @@ class Sums:
         self.events = self.user_messages = self.agent_messages = self.steps = self.vanished_events = 0
         self.tool_calls = self.tool_errors = self.errors = self.input_tokens = self.output_tokens = 0
         self.cost = 0.0
-        self.first_at = self.asked_at = _LATE
+        self.first_at = self.asked_at = LATE
         self.last_at = self.answered_at = ""
         self.user: tuple[str, str] | None = None
         """When, and who: the earliest event that names a user; likewise `agent`."""
@@ -87,13 +87,33 @@ class Sums:
         self.asked_at = min(self.asked_at, other.asked_at)
         self.last_at = max(self.last_at, other.last_at)
         self.answered_at = max(self.answered_at, other.answered_at)
-        self.user = _earlier(self.user, other.user)
-        self.agent = _earlier(self.agent, other.agent)
+        self.user = earlier(self.user, other.user)
+        self.agent = earlier(self.agent, other.agent)
+
+    def subtract(self, other: Sums) -> None:
+        """Take back the counts of what events tell: not the events, and nothing that is first or last."""
+        self.user_messages -= other.user_messages
+        self.agent_messages -= other.agent_messages
+        self.steps -= other.steps
+        self.tool_calls -= other.tool_calls
+        self.tool_errors -= other.tool_errors
+        self.errors -= other.errors
+        self.input_tokens -= other.input_tokens
+        self.output_tokens -= other.output_tokens
+        self.cost -= other.cost
+
+    def forget_payloads(self) -> None:
+        """Keep only what events come to whose payloads tell nothing: how many there are, and when."""
+        bare = Sums()
+        bare.events, bare.vanished_events = self.events, self.vanished_events
+        bare.first_at, bare.last_at = self.first_at, self.last_at
+        for name in self.__slots__:
+            setattr(self, name, getattr(bare, name))
 
     @property
     def started_at(self) -> str:
         """When the turn began: with its first question, or else with its first event; or ""."""
-        return _told(self.first_at if self.asked_at == _LATE else self.asked_at)
+        return _told(self.first_at if self.asked_at == LATE else self.asked_at)
 
     def of_turn(self) -> tuple[Any, ...]:
         """Return what the turn's row alone holds, in the order of its columns; "" for what is not known."""
@@ -117,10 +137,10 @@ class Sums:
             values
         )
         sums = cls.of_stored_counts(counts)
-        sums.first_at, sums.asked_at = first_at or _LATE, asked_at or _LATE
+        sums.first_at, sums.asked_at = first_at or LATE, asked_at or LATE
         sums.last_at, sums.answered_at = last_at, answered_at
-        sums.user = (user_at or _LATE, user_id) if user_id else None
-        sums.agent = (agent_at or _LATE, agent_name) if agent_name else None
+        sums.user = (user_at or LATE, user_id) if user_id else None
+        sums.agent = (agent_at or LATE, agent_name) if agent_name else None
         sums.steps = steps
         return sums
 
@@ -159,10 +179,11 @@ class Sums:
 
 
 def _told(moment: str) -> str:
-    return "" if moment == _LATE else moment
+    return "" if moment == LATE else moment
 
 
-def _earlier(one: tuple[str, str] | None, other: tuple[str, str] | None) -> tuple[str, str] | None:
+def earlier(one: tuple[str, str] | None, other: tuple[str, str] | None) -> tuple[str, str] | None:
+    """Return which of two names stood there earlier; each with its moment."""
     if one is None or other is None:
         return one or other
     return min(one, other)
@@ -207,9 +228,9 @@ def sum_up(events: Iterable[tuple[str, str | None, FacetRow]], cells: Cells | No
         sums.output_tokens += written or 0
         sums.cost += cost or 0.0
         if user_id:
-            sums.user = _earlier(sums.user, (at or _LATE, user_id))
-        if agent_name and (sums.agent is None or (at or _LATE) <= sums.agent[0]):
-            sums.agent = _earlier(sums.agent, (at or _LATE, agent_name))
+            sums.user = earlier(sums.user, (at or LATE, user_id))
+        if agent_name and (sums.agent is None or (at or LATE) <= sums.agent[0]):
+            sums.agent = earlier(sums.agent, (at or LATE, agent_name))
     return cells
 
 

@@ -2,10 +2,13 @@
 
 Most pages need one read: an idle poll finds its window repeated, a backfill finds it empty. Only a
 page that meets stored keys in another place looks rows up by key.
+
+Rows whose payloads were removed are made comparable here (see `known_again`): `identity` knows nothing of it.
 """
 
 from __future__ import annotations
 
+from functools import cache, partial
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ import msgspec
 
 from maia_sync.model import PagePlan, StoredRow, Window
 from maia_sync.store import events as event_store
+from maia_sync.store.digest_key import is_keyed
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.direction import Drift
 from maia_sync.sync.identity import (
@@ -24,10 +28,11 @@ from maia_sync.sync.identity import (
     plan_all_new,
     unmatched_events,
 )
+from maia_sync.sync.known_again import known_again
 from maia_sync.sync.order import START
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from maia_sync.model import Event, EventKey, TaskLog
     from maia_sync.store.database import Transaction
@@ -59,7 +64,7 @@ def compare_page(
     finds out if they are not, and then the page is compared again with `look_first`. `following` are
     the events of the page behind, where they are known (see `identity`).
     """
-    window = event_store.read_window(tx, log, cursor_seq, len(events) + MARGIN)
+    window = read_window(tx, log, cursor_seq, len(events) + MARGIN, [*events, *(following or ())])
     if is_repetition(events, window):
         return Compared(plan=_repetition(events, window, cursor_seq), window=window)
     question = Question(
@@ -82,6 +87,13 @@ def compare_page(
     return Compared(plan=plan, window=window)
 
 
+def read_window(tx: Transaction, log: TaskLog, after: int, limit: int, events: Sequence[Event]) -> Window:
+    """Return the stored rows behind a place as they compare with events. Raises DigestKeyMissing."""
+    window = event_store.read_window(tx, log, after, limit)
+    rows = known_again(tx.digest_key, window.rows, events)
+    return window if rows is window.rows else msgspec.structs.replace(window, rows=rows)
+
+
 def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> PagePlan:
     matched = window.rows[: len(events)]
     return PagePlan(
@@ -98,7 +110,7 @@ def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> Pag
 
 def is_stored_from_start(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
     """Tell whether a log's first page brings just what is stored of its beginning."""
-    return is_repetition(events, event_store.read_window(tx, log, START, len(events)))
+    return is_repetition(events, read_window(tx, log, START, len(events), events))
 
 
 def is_upside_down(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
@@ -109,7 +121,8 @@ def is_upside_down(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bo
     """
     keys = list({(event.group_id, event.timestamp) for event in events})
     found = event_store.read_rows_of_keys(tx, log, keys, lambda _: [])
-    places = {(row.group_id, row.timestamp, row.digest): row.seq for row in found.rows}
+    rows = known_again(tx.digest_key, found.rows, events)
+    places = {(row.group_id, row.timestamp, row.digest): row.seq for row in rows}
     names = ((event.group_id, event.timestamp, event.digest) for event in events)
     met = [places[name] for name in names if name in places]
     if len(met) > 1:
@@ -126,8 +139,14 @@ def look_up(tx: Transaction, log: TaskLog, question: Question, unmatched: Sequen
     for event in unmatched:
         by_key.setdefault((event.group_id, event.timestamp), []).append(event)
 
+    keyed = cache(partial(event_store.read_keyed_digest, tx, log.task_id))
+
     def canonicals_of(key: EventKey) -> list[bytes]:
-        return [canonical_of_event(event) for event in by_key[key]]
+        canonicals = [canonical_of_event(event) for event in by_key[key]]
+        digest = keyed()
+        if digest is not None:  # some rows of the task stand under keyed ones
+            canonicals += map(tx.digest_key.require(digest).of, canonicals[:])
+        return canonicals
 
     found = event_store.read_rows_of_keys(tx, log, list(by_key), canonicals_of)
     rows = {name_of(row): row for row in found.rows}
@@ -140,14 +159,35 @@ def look_up(tx: Transaction, log: TaskLog, question: Question, unmatched: Sequen
                 rows.update((name_of(row), row) for row in more)
     for row in question.window.rows:
         rows.pop(name_of(row), None)
-    looked_up = list(rows.values())
+    looked_up = known_again(tx.digest_key, list(rows.values()), unmatched)
     suspects = [row for row in (*looked_up, *question.window.rows) if (row.group_id, row.timestamp) in by_key]
+    canonicals = _canonicals(tx, log.task_id, suspects)
+    alone = {key for key, ordinals in found.next_ordinals.items() if ordinals == 1}
     return msgspec.structs.replace(
         question,
-        looked_up=looked_up,
+        window=msgspec.structs.replace(
+            question.window, rows=_without_canonicals(question.window.rows, alone, canonicals)
+        ),
+        looked_up=_without_canonicals(looked_up, alone, canonicals),
         next_ordinals=found.next_ordinals,
-        canonicals=_canonicals(tx, log.task_id, suspects),
+        canonicals=canonicals,
     )
+
+
+def _without_canonicals(
+    rows: Sequence[StoredRow], alone: Container[EventKey], canonicals: dict[RowName, bytes]
+) -> list[StoredRow]:
+    """Hand on rows without a payload that are alone under their keys as if they carried no canonical digest.
+
+    As other rows that are alone do not: once another payload takes such a row's place, it carries none.
+    """
+    found: list[StoredRow] = []
+    for row in rows:
+        if row.canonical is not None and is_keyed(row.canonical) and (row.group_id, row.timestamp) in alone:
+            canonicals[name_of(row)] = row.canonical
+            row = msgspec.structs.replace(row, canonical=None)  # noqa: PLW2901
+        found.append(row)
+    return found
 
 
 def _canonicals(tx: Transaction, task_id: str, rows: Sequence[StoredRow]) -> dict[RowName, bytes]:

@@ -1,8 +1,8 @@
 """Does the copy equal upstream? A reconcile that only compares: no lease, no write.
 
 Stored payloads are read and hashed anew, so a row that was altered behind maia-sync's back is a
-difference too. Memory holds a page and its window of rows, ranges of seq, and the first thousand
-differences.
+difference too; of payloads that were pruned or erased, the keyed digests are compared. Memory holds a
+page and its window of rows, ranges of seq, and the first thousand differences.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.quarantined import is_quarantined
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
-from maia_sync.sync.compare import MARGIN, look_up
+from maia_sync.sync.compare import MARGIN, look_up, read_window
 from maia_sync.sync.crew import task_ids_to_walk, work_through
 from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
 from maia_sync.sync.loop_guard import LoopGuard
@@ -154,7 +154,7 @@ class Verification:
     def _compare(self, log: TaskLog, cursor: Cursor, seen: SeenRows, page: Page, number: int) -> _Compared:
         task_id = log.task_id
         with self._database.transaction(write=False) as tx:
-            window = event_store.read_window(tx, log, cursor.compare_seq, len(page.events) + MARGIN)
+            window = read_window(tx, log, cursor.compare_seq, len(page.events) + MARGIN, page.events)
             if window.rows:
                 payloads = event_store.read_payloads_between(tx, log, window.rows[0].seq, window.rows[-1].seq)
                 window = msgspec.structs.replace(window, rows=_as_stored(window.rows, payloads)[0])
@@ -230,11 +230,14 @@ def _plan(tx: Transaction, log: TaskLog, page: Page, cursor: Cursor, window: Win
 def _as_stored(
     rows: Sequence[StoredRow], payloads: Mapping[RowName, event_store.Payload]
 ) -> tuple[list[StoredRow], dict[RowName, bytes]]:
-    """Replace what rows say of their payloads by what the payloads say themselves."""
+    """Replace what rows say of their payloads by what the payloads say themselves, where they are there."""
     honest: list[StoredRow] = []
     canonicals: dict[RowName, bytes] = {}
     for row in rows:
         payload = payloads[name_of(row)]
+        if payload.removed:
+            honest.append(row)
+            continue
         instant = NOWHERE if payload.timestamp_text is None else read_instant(payload.timestamp_text)
         digest = digest_of(payload.data, payload.extra, instant.payload_part)
         honest.append(msgspec.structs.replace(row, digest=digest, canonical=None))

@@ -54,6 +54,9 @@ _LABELS: Final[Mapping[Kind, str]] = {
     "status": "Status",
 }
 
+_NOTHING_LEFT: Final = {False: "Pruned: the archive has it", True: "Erased, here and from the archive"}
+"""In place of a payload that was taken out: by whether the archive has lost it, too."""
+
 
 class Item(msgspec.Struct, frozen=True, kw_only=True):
     """One event as it is shown; `row` has its facets, without the payload."""
@@ -153,6 +156,7 @@ def make_item(row: TimelineRow, *, plain: bool) -> Item:
     kind = _kind_of(row)
     pieces = _pieces_of(kind, row, payload, plain=plain)
     shows_all = any(piece.is_payload for piece in pieces)
+    nothing = "No data" if row.pruned_at is None else _NOTHING_LEFT[row.erased_at is not None]
     is_short = row.data is not None and len(row.data) < _SHORT_RAW
     raw = raw_of(payload, most=_SHORT_RAW * 3) if is_short and pieces and not shows_all else ()
     return Item(
@@ -161,7 +165,7 @@ def make_item(row: TimelineRow, *, plain: bool) -> Item:
         style=_style_of(kind, row),
         who=_who_of(kind, row),
         by=writer_of(row, payload),
-        pieces=pieces if row.data is not None else (Piece("text", "", label="No data"),),
+        pieces=pieces if row.data is not None else (Piece("text", "", label=nothing),),
         raw=raw[0] if raw else None,
         shows_all=shows_all or row.data is None,
         preview=preview_of(payload) if kind == "call" else "",

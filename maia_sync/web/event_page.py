@@ -66,6 +66,7 @@ class Change(msgspec.Struct, frozen=True):
     """A Revision, without its texts."""
     payload: Difference
     extra: Difference
+    newer_is_removed: bool
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,6 +164,8 @@ class _Events:
                 found = next((each for each in earlier if each.revision == revision), None)
         if found is None:
             raise no_such_event()
+        if found.pruned_at is not None:
+            raise _removed(found)
         if found.data is None:
             raise NotThere("This event has no payload.")
         return found.data.encode()
@@ -200,6 +203,8 @@ class _Events:
             raw = read_refused_bytes(tx, task_id, number)
         if raw is None:
             raise NotThere("There is no such element in quarantine.")
+        if raw == b"":
+            raise NotThere("The element was taken out of this database.")
         return raw
 
     async def _attachment(self, body: bytes, media_type: str, file_name: str) -> Response:
@@ -240,8 +245,8 @@ def _changes(tx: Transaction, row: TimelineRow) -> Iterator[Change]:
         older = earlier[0]
         change = Change(
             msgspec.structs.replace(older, data=None if older.data is None else "", extra=None),
-            compare(older.data, newer.data),
-            compare(older.extra, newer.extra),
+            *_differences(older, newer),
+            newer.pruned_at is not None,
         )
         left -= sum(line.size for part in (change.payload, change.extra) for line in part.lines)
         if left < 0 and newer is not row:
@@ -250,6 +255,21 @@ def _changes(tx: Transaction, row: TimelineRow) -> Iterator[Change]:
         texts = (older.data, newer.data, older.extra, newer.extra)
         left -= sum(min(len(text or ""), LONGEST_LAID_OUT) for text in texts) // _COMPARED_PER_LETTER
         newer = older
+
+
+def _differences(older: Revision, newer: TimelineRow | Revision) -> tuple[Difference, Difference]:
+    """Compare two payloads; there is no difference to be shown where one of them was taken out."""
+    if older.pruned_at is not None or newer.pruned_at is not None:
+        return Difference(()), Difference(())
+    return compare(older.data, newer.data), compare(older.extra, newer.extra)
+
+
+def _removed(found: TimelineRow | Revision | Refused) -> NotThere:
+    return NotThere(
+        "It was erased, here and from the archive."
+        if found.erased_at is not None
+        else "It was pruned from this database; the archive has it."
+    )
 
 
 def _shown(text: str | None, most: int) -> Shown | None:

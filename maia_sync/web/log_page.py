@@ -225,7 +225,7 @@ def _differences(tx: Transaction, task_id: str, items: list[Item]) -> dict[RowNa
     for item in [item for item in items if item.row.revision > 0][:_MOST_DIFFERENCES]:
         row = read_event(tx, task_id, item.row.name)
         earlier = read_revisions(tx, task_id, item.row.name, limit=1)
-        if row is None or not earlier:
+        if row is None or not earlier or row.pruned_at is not None or earlier[0].pruned_at is not None:
             continue
         texts = (earlier[0].data, row.data)
         if max(len(text or "") for text in texts) <= _LONGEST_COMPARED:
