@@ -52,6 +52,8 @@ class CreateReport(msgspec.Struct, frozen=True, kw_only=True):
     anchor: AnchorOutcome
     """What became of the newest checkpoint."""
     anchor_error: str | None
+    unscrubbed: str | None = None
+    """Why the database's free pages may still hold what was erased; None if they do not."""
     interrupted_by: int | None
     """A signal's number; then what came after the last checkpoint is archived by the next create."""
     seconds: float

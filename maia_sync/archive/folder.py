@@ -118,7 +118,7 @@ class FolderPlace:
         self.replace(path, new)
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files, and the folders that become empty."""
+        """Delete files, and the folders that become empty; they stay away for good after `settle`."""
         parents = set()
         for path in paths:
             target = self._at(path)
@@ -130,6 +130,7 @@ class FolderPlace:
             except OSError as error:
                 raise self._failed("delete", path, error) from error
             parents.add(target.parent)
+        self._unsettled |= parents
         for parent in sorted(parents, reverse=True):
             self._remove_empty(parent)
 
@@ -154,7 +155,7 @@ class FolderPlace:
                 yield FileThere(os.path.relpath(entry.path, self._folder), size)
 
     def settle(self) -> None:
-        """Make durable whatever `write_new` has written."""
+        """Make durable whatever `write_new` has written and `delete` has deleted."""
         try:
             self._background.wait()
             self._settle_folders()
@@ -284,6 +285,7 @@ class FolderPlace:
             self._made.discard(folder)
             self._plain.discard(folder)
             self._unsettled.discard(folder)
+            self._unsettled.add(folder.parent)
             folder = folder.parent
 
     def _flush(self, target: Path) -> None:

@@ -60,7 +60,7 @@ class Place(Protocol):
         ...
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete files; those that are not there do not matter."""
+        """Delete files; those that are not there do not matter. They need not stay away before `settle`."""
         ...
 
     def list(self, prefix: str = "") -> Iterator[FileThere]:
@@ -68,7 +68,7 @@ class Place(Protocol):
         ...
 
     def settle(self) -> None:
-        """Make durable whatever `write_new` has written."""
+        """Make durable whatever `write_new` has written and `delete` has deleted."""
         ...
 
     def lock(self) -> AbstractContextManager[bool]:

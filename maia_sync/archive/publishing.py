@@ -11,7 +11,7 @@ from collections import Counter
 from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
-from maia_sync.archive.entry import SegmentFacts, decode_entry, facts_of
+from maia_sync.archive.entry import RedactedFacts, SegmentFacts, decode_entry, facts_of
 from maia_sync.archive.layout import CHECKPOINT, checkpoint_path
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.log_writer import LogWriter
@@ -44,7 +44,10 @@ class Written(NamedTuple):
     entries: Counter[str]
     """By type, without those that tell of segments."""
     sums: list[Sum]
+    """Of new segments."""
     segment_bytes: int
+    redactions: dict[str, Sum]
+    """Of segments in the place of others, by the paths of those."""
 
 
 def publish(
@@ -101,23 +104,26 @@ def _read_covered(place: Place, before: TreeHead | None, pending: CheckpointRow,
 def read_added(place: Place, since: int, head: TreeHead) -> Written:
     """Return what a log has from an entry on; each tile, bundle and segment of it is there, and right.
 
-    Raises ArchiveDiffers if one is not.
+    A segment in whose place another has come since need not be there. Raises ArchiveDiffers if one is not.
     """
     log = LogReader(place, head)
     for number in range(since // WIDTH, -(-head.size // WIDTH)):
         log.tile(0, number)
     entries: Counter[str] = Counter()
-    sums: list[Sum] = []
-    size = 0
+    sums: dict[str, Sum] = {}
+    redactions: dict[str, Sum] = {}
     for first, bundle in log.entries(since):
         for index, encoded in enumerate(bundle, first):
             kind, facts = _decoded(place, index, encoded)
             if isinstance(facts, SegmentFacts):
-                size += _size_of_segment(place, facts)
-                sums.append(Sum(facts.sha256, facts.path))
+                sums[facts.path] = Sum(facts.sha256, facts.path)
+            elif isinstance(facts, RedactedFacts):
+                redactions[facts.replaces] = Sum(facts.sha256, facts.path)
             else:
                 entries[kind] += 1
-    return Written(entries, sums, size)
+    there = [each for each in (*sums.values(), *redactions.values()) if each.path not in redactions]
+    size = sum(_size_of_segment(place, each) for each in there)
+    return Written(entries, [each for each in there if each.path in sums], size, redactions)
 
 
 def _decoded(place: Place, index: int, encoded: bytes) -> tuple[str, Facts | None]:
@@ -128,10 +134,10 @@ def _decoded(place: Place, index: int, encoded: bytes) -> tuple[str, Facts | Non
         raise ArchiveDiffers(f"{place.name}: entry {index} cannot be read") from error
 
 
-def _size_of_segment(place: Place, facts: SegmentFacts) -> int:
-    content = place.read(facts.path)
+def _size_of_segment(place: Place, named: Sum) -> int:
+    content = place.read(named.path)
     if content is None:
-        raise ArchiveDiffers(f"{place.name}: {facts.path} is missing")
-    if sha256(content).hexdigest() != facts.sha256:
-        raise ArchiveDiffers(f"{place.name}: {facts.path} is damaged")
+        raise ArchiveDiffers(f"{place.name}: {named.path} is missing")
+    if sha256(content).hexdigest() != named.sha256:
+        raise ArchiveDiffers(f"{place.name}: {named.path} is damaged")
     return len(content)

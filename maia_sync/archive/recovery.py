@@ -7,6 +7,7 @@ never dropped: it becomes the archive's, with the files that were there before i
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maia_sync.archive.finding import counted
@@ -21,7 +22,7 @@ from maia_sync.archive.layout import (
 )
 from maia_sync.archive.log_key import wrong_key
 from maia_sync.archive.log_writer import delete_beyond, delete_old_partials
-from maia_sync.archive.manifest import MANIFEST, decode_manifest, encode_manifest
+from maia_sync.archive.manifest import MANIFEST, Sum, decode_manifest, encode_manifest
 from maia_sync.archive.merkle import TreeHead
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.publishing import Front, publish, read_added, read_covered
@@ -33,10 +34,9 @@ from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigEr
 from maia_sync.store import archive_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from maia_sync.archive.lease import Lease
-    from maia_sync.archive.manifest import Sum
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.place import Place
     from maia_sync.archive.publishing import Written
@@ -157,7 +157,8 @@ def recover(database: Database, place: Place, key: VerifierKey, lease: Lease) ->
             archive_log.complete_checkpoint(tx, pending.id)
     elif pending is not None:
         written = read_covered(place, before, pending, key)
-        sums = [*_sums_within(place, front.manifest, 0 if before is None else before.size), *written.sums]
+        since = 0 if before is None else before.size
+        sums = [*_sums_within(place, front.manifest, since, written.redactions), *written.sums]
         old, front = front, Front(pending.note.encode(), encode_manifest(sums))
         publish(database, place, lease, pending.id, size, old=old, new=front)
     beyond = [*copies, *_beyond(place, SEGMENTS, size)]
@@ -227,11 +228,14 @@ def _strays(place: Place, head: TreeHead, since: int) -> Iterator[str]:
 
     `since` is the size of the log from which it went on. What the log itself does not tell of is not its own.
     """
-    named = {each.path for each in read_added(place, since, head).sums}
+    added = read_added(place, since, head)
+    named = {each.path for each in (*added.sums, *added.redactions.values())}.difference(added.redactions)
     for each in place.list(SEGMENTS):
         segment = parse_segment_path(each.path)
-        is_new = segment is not None and since <= segment.first and segment.end < head.size
-        if is_new and each.path not in named:
+        if segment is None or each.path in named:
+            continue
+        is_new = since <= segment.first and segment.end < head.size
+        if is_new or (segment.redacted is not None and since <= segment.redacted < head.size):
             yield each.path
     copies = (parse_checkpoint_path(each.path) for each in place.list(CHECKPOINTS))
     sizes = {head.size, since, *(size for size in copies if size is not None and since < size < head.size)}
@@ -243,14 +247,40 @@ def _strays(place: Place, head: TreeHead, since: int) -> Iterator[str]:
             yield each.path
 
 
-def _sums_within(place: Place, manifest: bytes | None, size: int) -> Iterator[Sum]:
-    """Yield those lines of SHA256SUMS that a log of this size has."""
+def _sums_within(
+    place: Place, manifest: bytes | None, size: int, redactions: Mapping[str, Sum] | None = None
+) -> Iterator[Sum]:
+    """Yield those lines of SHA256SUMS that a log of this size has.
+
+    The lines of segments in whose place others come are replaced by theirs, whether or not they were before.
+    """
+    redactions = redactions or {}
+    new = {each.path for each in redactions.values()}
     try:
-        for each in decode_manifest(manifest or b""):
-            if size and (size_needed(each.path) or 0) <= size:
+        for line in decode_manifest(manifest or b""):
+            each = redactions.get(line.path, line)
+            if each.path in new or (size and (size_needed(each.path) or 0) <= size):
                 yield each
+            elif size:
+                yield from _sum_before(place, each.path, size)
     except ValueError as error:
         raise ArchiveDiffers(f"{place.name}: {error}") from error
+
+
+def _sum_before(place: Place, path: str, size: int) -> Iterator[Sum]:
+    """Yield the line that one for a redacted segment has replaced, which a log of this size does not have."""
+    segment = parse_segment_path(path)
+    if segment is None or segment.redacted is None:
+        return
+    earlier: dict[int, str] = {}
+    for each in place.list(f"{path.rpartition('/')[0]}/"):
+        other = parse_segment_path(each.path)
+        is_same = other is not None and other[:3] == segment[:3]
+        if is_same and (size_needed(each.path) or 0) <= size:
+            earlier[-1 if other is None or other.redacted is None else other.redacted] = each.path
+    content = place.read(earlier[max(earlier)]) if earlier else None
+    if content is not None:
+        yield Sum(sha256(content).hexdigest(), earlier[max(earlier)])
 
 
 def require_vacant(place: Place, origin: str) -> None:

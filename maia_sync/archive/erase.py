@@ -1,0 +1,169 @@
+"""How are payloads erased from archive and database at once, so that the log still proves all the rest?
+
+Entries stay, and with them the hashes of payloads; the payloads and their salts go. Whatever is not archived
+yet is archived first; erasure.py does the rest.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from maia_sync.archive.create import Creation
+from maia_sync.archive.erasing import EraseReport, copies_elsewhere
+from maia_sync.archive.erasure import Attempt, Outcome, require_no_hold
+from maia_sync.archive.erasure_scan import Scan
+from maia_sync.archive.keys import digest_key_of
+from maia_sync.archive.log_reader import LogReader
+from maia_sync.archive.recovery import read_head
+from maia_sync.archive.writing import leased
+from maia_sync.errors import ArchiveBusy, UsageError
+from maia_sync.store.erasing import is_waiting, knows_task, read_earlier_logs, read_keyed_by
+
+if TYPE_CHECKING:
+    from maia_sync.archive.creating import Anchor, AnchorOutcome, Stopped
+    from maia_sync.archive.erasing import EraseRequest
+    from maia_sync.archive.merkle import TreeHead
+    from maia_sync.archive.note import Signer, VerifierKey
+    from maia_sync.archive.place import Place
+    from maia_sync.clock import Clock
+    from maia_sync.store.database import Database
+
+_ATTEMPTS: Final = 5
+"""So often the task may get something new while what it had is written anew."""
+
+
+def _never() -> None:
+    return None
+
+
+def erase(
+    database: Database,
+    place: Place,
+    signer: Signer,
+    request: EraseRequest,
+    *,
+    worker: str,
+    clock: Clock,
+    anchor: Anchor | None = None,
+    stopped: Stopped = _never,
+) -> EraseReport:
+    """Erase payloads of a task from the archive and the database; return what it came to.
+
+    Whatever of the task is not archived yet is archived first. Once `stopped` says so it ends, unless it is
+    signed already. Raises ArchiveHeld under a legal hold, UsageError for a task that nobody knows,
+    ArchiveBusy if another process is at it or the task gets something new again and again, and what a create
+    raises.
+    """
+    begun = clock.monotonic()
+    _require_possible(database, place, signer.verifier, request)
+    key = digest_key_of(database)
+    archived = 0
+    anchored: tuple[AnchorOutcome, str | None] = ("interrupted", None)
+    with leased(database, place, signer.verifier, worker) as (lease, _):
+        outcome: Outcome | None = None
+        for _ in range(_ATTEMPTS):
+            place.settle()
+            work = Creation(database, place, signer, lease)
+            work.archive_all(stopped)
+            archived += work.entries.total()
+            outcome = Attempt(work, request, key, stopped).make()
+            if outcome is not None:
+                break
+        else:
+            raise ArchiveBusy(
+                f"the task {request.task_id} gets something new again and again, so that nothing was erased: "
+                f"`maia-sync pause {request.task_id}` keeps it quiet meanwhile"
+            )
+        unscrubbed = None
+        if stopped() is None or outcome.entry is not None:
+            anchored = work.hand_over(anchor)
+            unscrubbed = work.finish_erasures()
+        newest = work.newest()
+        work.end()
+    return EraseReport(
+        place=place.name,
+        origin=signer.name,
+        task_id=request.task_id,
+        before=request.before,
+        dry_run=False,
+        payloads=dict(sorted(outcome.payloads.items())),
+        files=outcome.files,
+        emptied=outcome.emptied,
+        archived=archived,
+        waiting=False,
+        erasure=outcome.entry,
+        erased_at=None if outcome.erasure is None else outcome.erasure.erased_at,
+        checkpoint=None if newest is None else newest.note,
+        anchor=anchored[0],
+        anchor_error=anchored[1],
+        unscrubbed=unscrubbed,
+        not_reached=_not_reached(database, place, signer.name),
+        interrupted_by=None if outcome.entry is not None else stopped(),
+        seconds=clock.monotonic() - begun,
+    )
+
+
+def rehearse_erase(
+    database: Database, place: Place, key: VerifierKey, request: EraseRequest, *, clock: Clock
+) -> EraseReport:
+    """Return what an erasure would come to; write nothing. Raises what `erase` does."""
+    begun = clock.monotonic()
+    _require_possible(database, place, key, request)
+    counts: Counter[str] = Counter()
+    files = 0
+    head = read_head(place, key)
+    if head is not None:
+        with _scan(place, head, request) as scan:
+            counts, files = scan.count(), sum(1 for _ in scan.files())
+    with database.transaction(write=False) as tx:
+        waiting = is_waiting(tx, request.task_id)
+    return EraseReport(
+        place=place.name,
+        origin=key.name,
+        task_id=request.task_id,
+        before=request.before,
+        dry_run=True,
+        payloads=dict(sorted(counts.items())),
+        files=files,
+        emptied=0,
+        archived=0,
+        waiting=waiting,
+        erasure=None,
+        erased_at=None,
+        checkpoint=None,
+        anchor=None,
+        anchor_error=None,
+        unscrubbed=None,
+        not_reached=_not_reached(database, place, key.name),
+        interrupted_by=None,
+        seconds=clock.monotonic() - begun,
+    )
+
+
+def _require_possible(database: Database, place: Place, key: VerifierKey, request: EraseRequest) -> None:
+    """Refuse what can be refused before anything is written."""
+    with database.transaction(write=False) as tx:
+        require_no_hold(tx, request.task_id)
+        for keyed in read_keyed_by(tx, request.task_id):
+            tx.digest_key.require(keyed)
+        if knows_task(tx, request.task_id):
+            return
+    head = read_head(place, key)
+    if head is not None:
+        with _scan(place, head, request) as scan:
+            if scan.knows_task:
+                return
+    raise UsageError(f"neither the database nor the archive knows a task {request.task_id}")
+
+
+def _scan(place: Place, head: TreeHead, request: EraseRequest) -> Scan:
+    scan = Scan(LogReader(place, head), request.task_id, request.nanoseconds)
+    scan.read()
+    return scan
+
+
+def _not_reached(database: Database, place: Place, origin: str) -> tuple[str, ...]:
+    with database.transaction(write=False) as tx:
+        earlier = read_earlier_logs(tx, origin)
+    return tuple(copies_elsewhere(place.name, is_postgresql=database.is_postgresql, earlier_logs=earlier))

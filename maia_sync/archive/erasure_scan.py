@@ -1,0 +1,179 @@
+"""Which payloads does an erasure mean, and in which files do they lie? The log alone tells it.
+
+What is found is spooled to a file without a name, so that memory holds one chunk of the log at most.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from maia_sync.archive.entry import (
+    PAYLOAD_TYPES,
+    RedactedFacts,
+    SegmentFacts,
+    decode_entry,
+    facts_of,
+)
+from maia_sync.archive.manifest import Sum
+from maia_sync.archive.segment import parse_segment_path
+from maia_sync.archive.selection import Selection, nanoseconds, nanoseconds_of, selection_of
+from maia_sync.errors import ArchiveDiffers
+from maia_sync.model import NO_TIMESTAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import date
+    from types import TracebackType
+    from typing import Self
+
+    from maia_sync.archive.entry import Entry
+    from maia_sync.archive.log_reader import LogReader
+
+_OTHERS: Final = tuple(b'{"v":1,"type":"%b"' % kind for kind in (b"segment", b"redacted", b"erasure"))
+_KINDS: Final = tuple(sorted(PAYLOAD_TYPES))
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_OF_EACH: Final = 3
+"""Numbers that are kept of an entry: its index, its age, its type."""
+_ASKED_EVERY: Final = 65_536
+
+
+def _always() -> bool:
+    return True
+
+
+class File(NamedTuple):
+    """A data segment, and which of its payloads are meant."""
+
+    path: str
+    """Where its rows were written first."""
+    current: Sum
+    """What has come in its place, or else itself."""
+    facts: SegmentFacts
+    entries: frozenset[int]
+
+
+class _Found(NamedTuple):
+    """Where in the spool stands what was found for a segment."""
+
+    facts: SegmentFacts
+    at: int
+    numbers: int
+
+
+class Scan:
+    """What a log tells of a task's payloads; what is younger than `before` is left out. A context manager."""
+
+    def __init__(self, log: LogReader, task_id: str, before: int | None) -> None:
+        self._log = log
+        self._meant = Selection(log.head.size, task_id, before)
+        self._waiting: dict[date | None, array[int]] = {}
+        """By their date: the entries of the chunk in hand."""
+        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as this does
+        self._found: list[_Found] = []
+        self._newer: dict[str, Sum] = {}
+        """By the path of what was replaced."""
+        self._earlier: list[Selection] = []
+        """Erasures of this task."""
+        self.knows_task = False
+        self.last_erasure = 0
+        """The highest number that an erasure of any task has."""
+
+    def read(self, goes_on: Callable[[], bool] = _always) -> None:
+        """Read the log, as long as it `goes_on`, which is asked now and then. Raises ArchiveDiffers."""
+        needle = b'"task":"%b"' % self._meant.task.encode()
+        for first, bundle in self._log.entries():
+            if not first % _ASKED_EVERY and not goes_on():
+                return
+            for index, encoded in enumerate(bundle, first):
+                if needle in encoded or encoded.startswith(_OTHERS):
+                    try:
+                        self._take(index, decode_entry(encoded))
+                    except ValueError as error:
+                        raise ArchiveDiffers(f"entry {index} of the log cannot be read") from error
+        if self._waiting:
+            raise ArchiveDiffers("the log does not tell where the payloads of its last entries lie")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._spool.close()
+
+    def _take(self, index: int, entry: Entry) -> None:
+        facts = facts_of(entry) if entry.task is None or entry.type == "erasure" else None
+        if isinstance(facts, SegmentFacts):
+            self._take_segment(facts)
+        elif isinstance(facts, RedactedFacts):
+            self._newer[facts.replaces] = Sum(facts.sha256, facts.path)
+        elif entry.type == "erasure":
+            self.last_erasure = max(self.last_erasure, entry.id or 0)
+        if entry.task != self._meant.task:
+            return
+        self.knows_task = True
+        selection = selection_of(index, entry)
+        if selection is not None:
+            self._earlier.append(selection)
+        if self._meant.selects(index, entry):
+            found = self._waiting.setdefault(_date_of(entry), array("q"))
+            found.extend((index, nanoseconds_of(entry), _KINDS.index(entry.type)))
+
+    def _take_segment(self, facts: SegmentFacts) -> None:
+        parsed = parse_segment_path(facts.path)
+        found = None if parsed is None else self._waiting.pop(parsed.day, None)
+        if found is None:
+            return
+        if not facts.first <= found[0] <= found[-_OF_EACH] < facts.end:
+            raise ArchiveDiffers(f"the log does not tell where the payload of entry {found[0]} lies")
+        at = self._spool.tell()
+        found.tofile(self._spool)
+        self._found.append(_Found(facts, at, len(found)))
+
+    def count(self) -> Counter[str]:
+        """Return how many payloads there are still of each type, among those that are meant."""
+        counts: Counter[str] = Counter()
+        for found in self._found:
+            numbers = self._read(found)
+            counts.update(_KINDS[numbers[at + 2]] for at in self._still_there(numbers))
+        return counts
+
+    def files(self) -> Iterator[File]:
+        """Yield the files that have such payloads, in the order of their paths."""
+        for found in sorted(self._found, key=lambda found: found.facts.path):
+            numbers = self._read(found)
+            entries = frozenset(numbers[at] for at in self._still_there(numbers))
+            if entries:
+                yield File(found.facts.path, self._current(found.facts), found.facts, entries)
+
+    def _current(self, facts: SegmentFacts) -> Sum:
+        current = Sum(facts.sha256, facts.path)
+        while current.path in self._newer:
+            current = self._newer[current.path]
+        return current
+
+    def _still_there(self, numbers: Sequence[int]) -> Iterator[int]:
+        """Yield where among these numbers an entry begins that no earlier erasure has meant."""
+        for at in range(0, len(numbers), _OF_EACH):
+            index, age = numbers[at], numbers[at + 1]
+            if not any(index < one.at and (one.before is None or age < one.before) for one in self._earlier):
+                yield at
+
+    def _read(self, found: _Found) -> array[int]:
+        numbers: array[int] = array("q")
+        self._spool.seek(found.at)
+        numbers.fromfile(self._spool, found.numbers)
+        return numbers
+
+
+def _date_of(entry: Entry) -> date | None:
+    """Return the date under which the row of an entry lies: see chunk.py."""
+    if entry.timestamp is None:  # it is no event's
+        return (_EPOCH + timedelta(microseconds=nanoseconds(entry.received or "") // 1_000)).date()
+    if entry.timestamp == NO_TIMESTAMP:
+        return None
+    return (_EPOCH + timedelta(microseconds=entry.timestamp // 1_000)).date()

@@ -1,0 +1,158 @@
+"""How do payloads go for good? archive erase: out of database and archive, with the reason in the log."""
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+from zoneinfo import ZoneInfo
+
+import typer
+
+from maia_sync.cli.archive_verbs import archive
+from maia_sync.cli.durations import show_moment
+from maia_sync.cli.failure import exit_code_of_signal
+from maia_sync.cli.interruption import noticed
+from maia_sync.cli.invocation import invocation_of
+from maia_sync.cli.moments import parse_moment
+from maia_sync.cli.screen import complain, console, print_json, say
+from maia_sync.cli.task_ids import parse_task_id
+from maia_sync.cli.task_verbs import AsJson
+from maia_sync.cli.wording import counted
+from maia_sync.errors import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from maia_sync.app import App
+    from maia_sync.archive.erasing import EraseReport, EraseRequest
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the verbs of this module to those of `archive`."""
+    del cli  # archive_verbs has added the group
+    archive.command()(erase)
+
+
+def erase(
+    context: typer.Context,
+    *,
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task id (UUID).")],
+    reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why; it stands in the log for good.")],
+    basis: Annotated[
+        str, typer.Option("--basis", metavar="B", help="The legal basis, such as 'GDPR Art. 17 (1) (b)'.")
+    ],
+    before: Annotated[
+        str | None,
+        typer.Option(metavar="T", help="Only what is older: 400d, a date, or a moment. Default: everything."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Erase nothing, write nothing, and tell what would be erased.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Erase a task's payloads from the database and the archive, for good.
+
+    Their entries stay in the log, which tells who has erased them, when and why; all the rest still verifies.
+    Refused under a legal hold. Copies elsewhere are named, and not reached.
+    """
+    from maia_sync.archive.erasing import EraseRequest
+    from maia_sync.archive.reasons import require_told
+    from maia_sync.service.person import person
+
+    task_id = parse_task_id(task)
+    why, legally = require_told(reason, "--reason"), require_told(basis, "--basis")
+    with invocation_of(context).app() as app:
+        zone, now = ZoneInfo(app.settings.facets.time_zone), app.clock.now()
+        request = EraseRequest(
+            task_id=task_id,
+            before=None if before is None else parse_moment(before, option="--before", now=now, zone=zone),
+            reason=why,
+            basis=legally,
+            erased_by=person(app.settings.schedule.worker),
+        )
+        report = _rehearsed(app, request) if dry_run else _erased(app, request)
+    if as_json:
+        print_json(report)
+    else:
+        for line in summarize_erase(report):
+            say(line)
+    return _exit_code(report)
+
+
+def _rehearsed(app: "App", request: "EraseRequest") -> "EraseReport":
+    from maia_sync.archive.configured import configured_place, configured_signer
+    from maia_sync.archive.erase import rehearse_erase
+
+    settings = app.settings.archive
+    place, signer = configured_place(settings), configured_signer(settings)
+    return rehearse_erase(app.database, place, signer.verifier, request, clock=app.clock)
+
+
+def _erased(app: "App", request: "EraseRequest") -> "EraseReport":
+    from maia_sync.archive.anchor import anchor_of
+    from maia_sync.archive.configured import configured_place, configured_signer
+    from maia_sync.archive.erase import erase as erase_archived
+    from maia_sync.service.posting import poster_of
+
+    settings = app.settings.archive
+    place, signer = configured_place(settings), configured_signer(settings)
+    with noticed() as stopped, _watched():
+        return erase_archived(
+            app.database,
+            place,
+            signer,
+            request,
+            worker=app.worker,
+            clock=app.clock,
+            anchor=anchor_of(settings, post=poster_of(app.settings), stopped=stopped),
+            stopped=stopped,
+        )
+
+
+@contextmanager
+def _watched() -> "Iterator[None]":
+    if not sys.stderr.isatty():
+        yield
+        return
+    with console(stderr=True).status("Erasing"):
+        yield
+
+
+def summarize_erase(report: "EraseReport") -> "Iterator[str]":
+    """Yield the lines that tell a person what an erasure came to."""
+    whose = f"of {report.task_id}"
+    if report.before is not None:
+        whose += f" from before {show_moment(report.before)}"
+    if report.archived:
+        yield f"{counted(report.archived, 'record')} archived first"
+    if report.interrupted_by is not None:
+        yield "Interrupted: nothing was erased"
+        return
+    if report.dry_run and report.waiting:
+        yield f"Something {whose} waits to be archived: that is done first, and it is erased as well"
+    if not report.erased:
+        yield f"Nothing to erase: there is no payload {whose} in the archive"
+    else:
+        told = ", ".join(f"{number:,} {kind}" for kind, number in report.payloads.items())
+        yield (
+            f"{counted(report.erased, 'payload')} {whose} ({told}) "
+            f"{'would be' if report.dry_run else 'were'} erased from {counted(report.files, 'data segment')}"
+        )
+    if report.dry_run:
+        yield "Nothing was written"
+    elif report.erasure is not None:
+        yield f"{counted(report.emptied, 'payload')} taken out of the database"
+        yield f"Entry {report.erasure} of the log of {report.origin} tells who, when and why"
+    if report.erased:
+        yield "Not reached from here, and to be seen to as well:"
+        yield from (f"- {copy}" for copy in report.not_reached)
+
+
+def _exit_code(report: "EraseReport") -> int:
+    if report.interrupted_by is not None:
+        return exit_code_of_signal(report.interrupted_by)
+    if report.unscrubbed is not None:
+        complain([report.unscrubbed])
+    if report.anchor == "failed":
+        complain([f"the checkpoint could not be anchored, the archive itself is fine: {report.anchor_error}"])
+    is_well = report.unscrubbed is None and report.anchor != "failed"
+    return EXIT_OK if is_well else EXIT_FAILED

@@ -1,0 +1,112 @@
+"""`maia-sync archive erase` from outside: what it says, what it refuses, and with which exit codes."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_folder import CliFolder
+from told_story import open_writing, store_story, task_ids
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FIRST, SECOND = task_ids(2)
+WHY = ("--reason", "asked to", "--basis", "GDPR Art. 17 (1) (b)")
+
+
+@pytest.fixture(scope="module")
+def archived(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Path:
+    """A folder with a database of two tasks of 50 events, and its archive."""
+    path = tmp_path_factory.mktemp("archived")
+    shutil.copyfile(migrated_sqlite, path / "maia_sync.db")
+    with closing(open_writing(f"sqlite:///{path / 'maia_sync.db'}")) as database:
+        store_story(database, tasks=2, events=50)
+    folder = folder_at(path)
+    folder.ok("archive", "keygen", "--name", "test.example/maia-sync")
+    folder.ok("archive", "create")
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path, archived: Path) -> CliFolder:
+    return folder_at(shutil.copytree(archived, tmp_path / "copy"))
+
+
+def folder_at(path: Path) -> CliFolder:
+    return CliFolder(path, MAIA_SYNC_ARCHIVE__URL="archive", MAIA_SYNC_ARCHIVE__KEY_FILE="archive.key")
+
+
+def payloads(folder: CliFolder) -> dict[str, int]:
+    with closing(sqlite3.connect(folder.path / "maia_sync.db")) as connection:
+        return dict(connection.execute("SELECT task_id, count(data) FROM task_event GROUP BY task_id"))
+
+
+def test_a_dry_run_tells_and_writes_nothing_and_then_it_is_done(folder: CliFolder) -> None:
+    before = {path: path.read_bytes() for path in (folder.path / "archive").rglob("*") if path.is_file()}
+    rehearsed = folder.ok("archive", "erase", FIRST.upper(), *WHY, "--dry-run")
+    assert "50 payloads of" in rehearsed.out
+    assert "would be erased" in rehearsed.out
+    assert "Nothing was written" in rehearsed.out
+    assert {path: path.read_bytes() for path in before} == before
+    assert payloads(folder) == {FIRST: 50, SECOND: 50}
+
+    done = folder.run_apart("archive", "erase", FIRST, *WHY, "--json")
+    assert (done.code, done.err) == (0, "")
+    report = done.json()
+    assert report["payloads"] == {"event": 50}
+    assert (report["emptied"], report["dry_run"], report["unscrubbed"]) == (50, False, None)
+    assert any("backups of the database" in copy for copy in report["not_reached"])
+    assert any("proofs" in copy for copy in report["not_reached"])
+    assert payloads(folder) == {FIRST: 0, SECOND: 50}
+    folder.ok("archive", "verify")
+    assert folder.run("archive", "verify", "--no-database").code == 0
+    entries = folder.ok("archive", "entries").out
+    assert "erasure" in entries
+    again = folder.ok("archive", "erase", FIRST, *WHY)
+    assert again.out.startswith("Nothing to erase")
+    assert "Not reached" not in again.out
+
+
+def test_what_is_older_is_erased_and_a_person_is_told_where_copies_may_lie(folder: CliFolder) -> None:
+    done = folder.ok("archive", "erase", SECOND, *WHY, "--before", "2026-01-05T20:00:00Z")
+    lines = done.out.splitlines()
+    assert lines[0].startswith("Nothing to erase") or "from before" in lines[0]
+    done = folder.ok("archive", "erase", SECOND, *WHY, "--before", "2030-01-01")
+    assert "of the log of test.example/maia-sync tells who, when and why" in done.out
+    assert "- backups of the database" in done.out.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("no-task", *WHY), "is not a task id"),
+        (("00000099-1111-4111-8111-111111111111", *WHY), "knows a task 00000099"),
+        ((FIRST, "--reason", " ", "--basis", "b"), "--reason: expected some words"),
+        ((FIRST, "--reason", "r", "--basis", ""), "--basis: expected some words"),
+        ((FIRST, "--reason", "r"), "--basis"),
+        ((FIRST, *WHY, "--before", "soon"), "--before: expected"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_a_usage_error(
+    folder: CliFolder, arguments: tuple[str, ...], told: str
+) -> None:
+    done = folder.run("archive", "erase", *arguments)
+    assert done.code == 2
+    assert done.is_one_clear_sentence(), done.err
+    assert told in done.err
+
+
+def test_under_a_legal_hold_it_is_refused(folder: CliFolder) -> None:
+    folder.ok("archive", "hold", FIRST, "--reason", "a case")
+    for more in ((), ("--dry-run",)):
+        done = folder.run("archive", "erase", FIRST, *WHY, *more)
+        assert (done.code, done.is_one_clear_sentence()) == (1, True), done.err
+        assert "legal hold" in done.err
+    assert payloads(folder) == {FIRST: 50, SECOND: 50}
+    folder.ok("archive", "release", FIRST, "--reason", "closed")
+    folder.ok("archive", "erase", FIRST, *WHY)
+    assert payloads(folder) == {FIRST: 0, SECOND: 50}

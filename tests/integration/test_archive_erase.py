@@ -1,0 +1,440 @@
+"""Is what was erased gone from every file, is everything else as it was, and does nothing bring it back?"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import psycopg
+import pytest
+from archive_replay import moment
+from archived_entries import assert_sound, make_signer, read_entries
+from logs import task_id
+from memory_place import MemoryPlace
+from secret_pieces import Secrets, files_below
+from told_story import driver_url
+
+from maia_sync.archive import erase as erase_module
+from maia_sync.archive import erasure
+from maia_sync.archive.create import create
+from maia_sync.archive.entry import RedactedFacts, decode_entry, facts_of
+from maia_sync.archive.erase import erase, rehearse_erase
+from maia_sync.archive.erasing import EraseRequest
+from maia_sync.archive.layout import CHECKPOINT
+from maia_sync.archive.log_reader import LogReader
+from maia_sync.archive.note import open_checkpoint
+from maia_sync.archive.places import open_place
+from maia_sync.archive.prune import prune
+from maia_sync.archive.redaction import redact
+from maia_sync.archive.segment import read_segment
+from maia_sync.errors import ArchiveBusy, ArchiveHeld, UsageError
+from maia_sync.model import NO_TIMESTAMP
+from maia_sync.sandbox.world import Log, World
+from maia_sync.store.archived import ErasureFacts
+from maia_sync.store.database import Database
+from maia_sync.store.holds import insert_holds, lock_holds
+from maia_sync.store.scrubbing import scrub
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Stage
+
+    from maia_sync.archive.erasing import EraseReport
+    from maia_sync.archive.note import Signer
+
+ERASED, KEPT = task_id(1), task_id(2)
+TABLES = {
+    "task_event": "group_id, timestamp, ordinal",
+    "task_event_revision": "group_id, timestamp, ordinal, revision",
+    "quarantine": "id",
+    "sent_message": "id",
+    "task_turn": "group_id",
+    "task_activity": "slot_at",
+}
+STAYS = {
+    "task_event": "group_id, timestamp, ordinal, seq, revision, first_seen_at, last_changed_at, "
+    "vanished_at, run_id",
+    "task_event_revision": "group_id, timestamp, ordinal, revision, seen_at, superseded_at, run_id",
+    "quarantine": "id, task_id, run_id, quarantined_at, reason",
+    "sent_message": "id, task_id, sent_by, sent_at, outcome, completed_at",
+}
+
+
+def element(secrets: Secrets, number: int, *, length: int = 40) -> bytes:
+    """Return an event whose texts are secret, of which some become facets."""
+    names = {"type": "tool_call", "toolName": secrets.make(), "agentName": secrets.make(60)}
+    if number % 7 == 0:
+        names = {"role": "user", "userId": secrets.make(300), "toolCallId": secrets.make()}
+    texts = {**names, "text": secrets.make(length)}
+    data = ",".join(f'"{name}":"{text}"' for name, text in texts.items())
+    stamp = f"2026-01-{5 + number % 3:02d}T08:{number // 60:02d}:{number % 60:02d}.25Z"
+    extra = f',"more":"{secrets.make()}"' if number % 5 == 0 else ""
+    return f'{{"data":{{{data}}},"groupId":"g{number % 4}","timestamp":"{stamp}"{extra}}}'.encode()
+
+
+def odd_elements(secrets: Secrets) -> list[bytes]:
+    return [
+        f'{{"data":"{secrets.make()}","timestamp":"{secrets.make()}"}}'.encode(),
+        f'{{"data":["{secrets.make(20_000)}"],"groupId":"long"}}'.encode(),
+        f'{{"data":"{secrets.make()}","timestamp":"2999-01-05T08:00:00Z"}}'.encode(),
+        f'{{"data":"{secrets.make()}","groupId":["{secrets.make()}"]}}'.encode(),
+        f'"{secrets.make()}"'.encode(),
+        f'{{"data":"{secrets.make()}\xff"}}'.encode("latin-1"),
+    ]
+
+
+class Setting:
+    """A copy of two tasks, archived: one is going to be erased, the other must stay as it is."""
+
+    def __init__(
+        self, stage_for: Callable[..., Stage], tmp_path: Path, *, place: Any = None, **settings: object
+    ) -> None:
+        self.secrets, self.others = Secrets(1), Secrets(2)
+        world = World()
+        for task, secrets in ((ERASED, self.secrets), (KEPT, self.others)):
+            world.add(Log(task, [element(secrets, number) for number in range(90)]))
+        self.stage = stage_for(world, archive__digest_key_file=tmp_path / "key.digests", **settings)
+        self.place, self.signer = place or MemoryPlace(), make_signer()
+        self.stage.sync_well()
+        self.create()
+        for task, secrets in ((ERASED, self.secrets), (KEPT, self.others)):
+            log = world.logs[task]
+            log.extend(odd_elements(secrets))
+            for number in range(20, 30):
+                log.replace(number, element(secrets, number, length=3_000))
+            log.remove(60, 3)
+            self.stage.app.send(task, secrets.make())
+        self.stage.sync(full=True)
+        self.stage.sync(full=True)
+        self.create()
+
+    @property
+    def database(self) -> Any:
+        return self.stage.app.database
+
+    def create(self) -> None:
+        create(self.database, self.place, self.signer, worker="w", clock=self.database.clock)
+
+    def erase(self, task: str = ERASED, before: datetime | None = None) -> EraseReport:
+        return erase(
+            self.database,
+            self.place,
+            self.signer,
+            request_of(task, before),
+            worker="w",
+            clock=self.database.clock,
+        )
+
+    def rows(self, table: str, task: str, columns: str = "*") -> list[Any]:
+        order = TABLES[table]
+        return self.stage.copy.ask(f"SELECT {columns} FROM {table} WHERE task_id = '{task}' ORDER BY {order}")
+
+
+def request_of(task: str = ERASED, before: datetime | None = None) -> EraseRequest:
+    return EraseRequest(task_id=task, before=before, reason="asked to", basis="Art. 17", erased_by="me")
+
+
+def log_of(place: MemoryPlace, signer: Signer) -> list[bytes]:
+    log = LogReader(place, open_checkpoint(place.files[CHECKPOINT], signer.verifier))
+    return [entry for _, bundle in log.entries() for entry in bundle]
+
+
+def pieces_in_database(setting: Setting, database_url: str, folder: Path) -> int:
+    """Return how many pieces stand in the files of the database: what lies in base/, of PostgreSQL's."""
+    if not database_url.startswith("postgresql"):
+        return sum(setting.secrets.in_files(files_below(folder)).values())
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("CHECKPOINT")
+        (oid,) = connection.execute(
+            "SELECT oid FROM pg_database WHERE datname = current_database()"
+        ).fetchone() or (0,)
+        names = [name for (name,) in connection.execute("SELECT pg_ls_dir(%s)", (f"base/{oid}",))]
+        read = "SELECT pg_read_binary_file(%s, true)"
+        held = (connection.execute(read, (f"base/{oid}/{name}",)).fetchone() for name in names)
+        return sum(setting.secrets.in_bytes(row[0] or b"") for row in held if row)
+
+
+def test_no_piece_of_it_is_in_any_file_and_all_else_is_as_it_was(
+    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    mine, place = setting.secrets, setting.place
+    before = dict(place.files)
+    told = log_of(place, setting.signer)
+    kept = {table: setting.rows(table, KEPT) for table in TABLES}
+    stays = {table: setting.rows(table, ERASED, columns) for table, columns in STAYS.items()}
+    rows_of_others = other_rows(place)
+    assert pieces_in_database(setting, database_url, tmp_path) > 1_000, "they are found where they are"
+    assert mine.in_archive(place.files.items())
+
+    report = setting.erase()
+
+    assert report.unscrubbed is None
+    assert report.payloads.keys() == {"event", "revision", "quarantine", "sent"}
+    assert report.emptied >= 90
+    assert pieces_in_database(setting, database_url, tmp_path) == 0
+    assert mine.in_archive(place.files.items()) == {}
+    assert {table: setting.rows(table, KEPT) for table in TABLES} == kept
+    assert {table: setting.rows(table, ERASED, columns) for table, columns in STAYS.items()} == stays
+    assert other_rows(place) == rows_of_others
+    moments = {row for table in STAYS for row in setting.rows(table, ERASED, "erased_at, pruned_at")}
+    assert {moment(value) for row in moments for value in row} == {report.erased_at}
+    assert_log_goes_on(setting, before, told, report)
+    assert_sound(place, setting.signer.verifier, setting.database)
+
+
+def other_rows(place: MemoryPlace) -> dict[int, tuple[Any, ...]]:
+    """Return the rows of the other task in all segments, by their entries."""
+    return {
+        row[0]: row
+        for path, content in place.files.items()
+        if path.startswith("data/")
+        for rows in read_segment(content)
+        for row in zip(*rows, strict=True)
+        if row[2] == KEPT
+    }
+
+
+def assert_log_goes_on(
+    setting: Setting, before: dict[str, bytes], told: list[bytes], report: EraseReport
+) -> None:
+    """The log has all its entries, one that tells of the erasure, and one for each file written anew."""
+    place = setting.place
+    log = log_of(place, setting.signer)
+    assert log[: len(told)] == told
+    new = [decode_entry(entry) for entry in log[len(told) :]]
+    assert report.erasure is not None
+    told_of, *redacted = new[-report.files - 1 :]
+    facts = facts_of(told_of)
+    assert isinstance(facts, ErasureFacts)
+    assert (told_of.type, told_of.task, told_of.id) == ("erasure", ERASED, 1)
+    assert (facts.reason, facts.basis, facts.erased_by) == ("asked to", "Art. 17", "me")
+    assert facts.payloads == report.erased
+    replaced = [facts_of(entry) for entry in redacted]
+    assert all(isinstance(each, RedactedFacts) and each.erasure == report.erasure for each in replaced)
+    assert [each.path for each in replaced] == sorted(each.path for each in replaced)  # type: ignore[union-attr]
+    gone = {each.replaces for each in replaced}  # type: ignore[union-attr]
+    assert gone == {path for path in before if path.startswith("data/") and path not in place.files}
+    lines = place.files["SHA256SUMS"].decode().splitlines()
+    paths = [line.partition("  ")[2] for line in lines]
+    assert sorted(paths) == sorted(path for path in place.files if path.startswith("data/"))
+    newer = {each.replaces: each.path for each in replaced}  # type: ignore[union-attr]
+    old = [line.partition("  ")[2] for line in before["SHA256SUMS"].decode().splitlines()]
+    assert paths == [newer.get(path, path) for path in old]
+
+
+def test_polls_and_reconciles_after_it_bring_nothing_back(
+    stage_for: Callable[..., Stage], tmp_path: Path
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    report = setting.erase()
+    assert report.erased > 100
+    rows = {table: setting.rows(table, ERASED) for table in TABLES}
+    for full in (False, True):
+        run = setting.stage.sync(full=full)
+        assert (run.new, run.changed, run.vanished) == (0, 0, 0), run.failed
+    assert {table: setting.rows(table, ERASED) for table in TABLES} == rows
+    setting.create()
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    assert setting.secrets.in_archive(setting.place.files.items()) == {}
+
+
+def test_what_is_older_first_and_then_all_of_it_and_nothing_twice(
+    stage_for: Callable[..., Stage], tmp_path: Path
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    limit = datetime(2026, 1, 6, tzinfo=UTC)
+    files = dict(setting.place.files)
+    rehearsed = rehearse_erase(
+        setting.database,
+        setting.place,
+        setting.signer.verifier,
+        request_of(before=limit),
+        clock=setting.database.clock,
+    )
+    assert setting.place.files == files
+    first = setting.erase(before=limit)
+    assert (first.payloads, first.files) == (rehearsed.payloads, rehearsed.files)
+    assert first.payloads.keys() == {"event", "revision"}
+    left = setting.rows("task_event", ERASED, "data IS NULL, timestamp")
+    since = limit.timestamp() * 1e9
+    assert {bool(gone) for gone, at in left if at != NO_TIMESTAMP and at < since} == {True}
+    assert {bool(gone) for gone, at in left if at == NO_TIMESTAMP or at >= since} == {False}
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    second = setting.erase()
+    assert second.payloads["event"] > first.payloads["event"]
+    assert setting.secrets.in_archive(setting.place.files.items()) == {}
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    size = len(log_of(setting.place, setting.signer))
+    third = setting.erase()
+    assert (third.erased, third.erasure, third.archived) == (0, None, 0)
+    assert len(log_of(setting.place, setting.signer)) == size
+    assert read_entries(setting.place, setting.signer.verifier)
+
+
+def test_a_hold_forbids_it_and_a_task_that_nobody_knows_is_no_task(
+    stage_for: Callable[..., Stage], tmp_path: Path
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    with pytest.raises(UsageError, match="knows a task"):
+        setting.erase(task_id(99))
+    for whose in (ERASED, None):
+        with setting.database.transaction() as tx:
+            lock_holds(tx)
+            (hold,) = insert_holds(tx, [whose], reason="a case", held_by="counsel")
+        files = dict(setting.place.files)
+        with pytest.raises(ArchiveHeld, match="legal hold since"):
+            setting.erase()
+        assert setting.place.files == files
+        with setting.database.transaction() as tx:
+            lock_holds(tx)
+            tx.connection.exec_driver_sql("DELETE FROM archive_hold")
+        assert hold.released_at is None
+
+
+def test_what_was_pruned_before_is_erased_as_well(stage_for: Callable[..., Stage], tmp_path: Path) -> None:
+    setting = Setting(stage_for, tmp_path)
+    report = prune(
+        setting.database,
+        setting.place,
+        setting.signer,
+        timedelta(days=30),
+        worker="w",
+        by="me",
+        clock=setting.database.clock,
+    )
+    assert report.payloads > 100
+    pruned = setting.rows("task_event", ERASED, "pruned_at IS NOT NULL, digest")
+    assert any(gone for gone, _ in pruned)
+    erased = setting.erase()
+    assert erased.erased > erased.emptied
+    now = setting.rows("task_event", ERASED, "pruned_at IS NOT NULL, digest, erased_at IS NOT NULL")
+    assert all(gone and is_erased for gone, _, is_erased in now)
+    assert all(digest == now[at][1] for at, (gone, digest) in enumerate(pruned) if gone)
+    assert setting.secrets.in_archive(setting.place.files.items()) == {}
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    run = setting.stage.sync(full=True)
+    assert (run.new, run.changed, run.vanished) == (0, 0, 0), run.failed
+
+
+def test_what_arrives_meanwhile_is_erased_as_well_or_nothing_is(
+    stage_for: Callable[..., Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    log = setting.stage.world.logs[ERASED]
+    arrivals = iter(range(1_000, 1_001))
+
+    def arrive(*arguments: Any) -> Any:
+        for number in arrivals:
+            log.extend([element(setting.secrets, number)])
+            setting.stage.sync_well()
+            break
+        return redact(*arguments)
+
+    monkeypatch.setattr(erasure, "redact", arrive)
+    files = dict(setting.place.files)
+    monkeypatch.setattr(erase_module, "_ATTEMPTS", 1)
+    with pytest.raises(ArchiveBusy, match="pause"):
+        setting.erase()
+    assert setting.stage.copy.ask("SELECT count(*) FROM archive_erasure") == [(0,)]
+    setting.create()
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+    assert {path for path in files if path.startswith("data/")} <= setting.place.files.keys()
+    monkeypatch.setattr(erase_module, "_ATTEMPTS", 2)
+    arrivals = iter(range(2_000, 2_001))
+    report = setting.erase()
+    assert report.archived > 0
+    assert setting.secrets.in_archive(setting.place.files.items()) == {}
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+
+
+def test_a_hold_that_is_set_meanwhile_is_obeyed(
+    stage_for: Callable[..., Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    files = dict(setting.place.files)
+
+    def hold(*arguments: Any) -> Any:
+        with setting.database.transaction() as tx:
+            lock_holds(tx)
+            insert_holds(tx, [ERASED], reason="a case", held_by="counsel")
+        return redact(*arguments)
+
+    monkeypatch.setattr(erasure, "redact", hold)
+    with pytest.raises(ArchiveHeld, match="set by counsel"):
+        setting.erase()
+    setting.create()
+    assert files.items() - setting.place.files.items() <= {
+        (path, content) for path, content in files.items() if "data/" not in path
+    }
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_a_reader_keeps_it_in_the_write_ahead_log_and_the_next_create_empties_that(
+    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    database = Database(
+        url=database_url,
+        clock=setting.database.clock,
+        busy_timeout=0.02,
+        digest_key_file=tmp_path / "key.digests",
+    )
+    with closing(sqlite3.connect(database_url.removeprefix("sqlite:///"))) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM task").fetchone()
+        report = erase(
+            database, setting.place, setting.signer, request_of(), worker="w", clock=database.clock
+        )
+        assert report.erasure is not None
+        assert report.unscrubbed is not None
+        assert "write-ahead log" in report.unscrubbed
+        assert setting.stage.copy.ask("SELECT scrubbed_at FROM archive_erasure") == [(None,)]
+    database.close()
+    setting.create()
+    assert setting.stage.copy.ask("SELECT id FROM archive_erasure WHERE scrubbed_at IS NULL") == []
+    assert pieces_in_database(setting, database_url, tmp_path) == 0
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_whoever_does_not_own_the_tables_cannot_scrub_them_and_is_told(
+    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    role = f"other_{token_hex(4)}"
+    parts = urlsplit(driver_url(database_url))
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'x'")
+        connection.execute(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        try:
+            url = urlunsplit(parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}"))
+            database = Database(url=url, clock=setting.database.clock)
+            told = scrub(database)
+            database.close()
+        finally:
+            connection.execute(f"DROP OWNED BY {role}")
+            connection.execute(f"DROP ROLE {role}")
+    assert told is not None
+    assert "task_event, task_event_revision, quarantine" in told
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_in_an_object_store_the_old_objects_are_gone_and_their_versions_are_named(
+    stage_for: Callable[..., Stage], tmp_path: Path, s3_url: str
+) -> None:
+    setting = Setting(stage_for, tmp_path, place=open_place(s3_url))
+    before = {each.path for each in setting.place.list("data/")}
+    report = setting.erase()
+    after = {each.path: setting.place.read(each.path) or b"" for each in setting.place.list()}
+    assert setting.secrets.in_archive(after.items()) == {}
+    gone = before - after.keys()
+    assert len(gone) == report.files > 0
+    assert report.not_reached[0].startswith("earlier versions of objects at s3://")
+    assert_sound(setting.place, setting.signer.verifier, setting.database)
