@@ -15,6 +15,7 @@ from sqlalchemy import delete, false, select, true, update
 from maia_sync.store.archive_log import has_checkpoint
 from maia_sync.store.schema import (
     archive_checkpoint,
+    archive_hold,
     archive_journal,
     quarantine,
     sent_message,
@@ -52,7 +53,9 @@ def _unenrol(tx: Transaction, after: str | None) -> str | None:
     some = list(tx.connection.execute(enrolled.with_for_update()).scalars())
     if not some:
         return None
-    tx.connection.execute(update(task).where(task.c.task_id.in_(some)).values(archived=false()))
+    tx.connection.execute(
+        update(task).where(task.c.task_id.in_(some)).values(archived=false(), archived_as=None)
+    )
     return str(some[-1])
 
 
@@ -92,6 +95,6 @@ def _some_ids(tx: Transaction, table: Table, after: int | None, most: int) -> tu
 STEPS: Final[tuple[Forget, ...]] = (
     _unenrol,
     _forget_journal,
-    *(_take_marks_back(table) for table in (quarantine, sent_message, sync_run)),
+    *(_take_marks_back(table) for table in (quarantine, sent_message, sync_run, archive_hold)),
 )
 """In this order: each to its end before the next."""

@@ -28,10 +28,12 @@ from sqlalchemy import (
 )
 
 from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, Bug
-from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
+from maia_sync.store.archive_numbered import HOLDS, QUARANTINE, RUNS, SENT
+from maia_sync.store.archive_tasks import mark_told
 from maia_sync.store.moments import as_given, require_row
 from maia_sync.store.schema import (
     archive_checkpoint,
+    archive_hold,
     archive_journal,
     archive_log,
     quarantine,
@@ -93,6 +95,9 @@ class Marks:
     """By id, what tells the row from what it may become: one that has changed since is archived again."""
     sent: dict[int, int] = field(default_factory=dict)
     runs: dict[int, int] = field(default_factory=dict)
+    holds: dict[int, int] = field(default_factory=dict)
+    tasks: dict[str, bytes | None] = field(default_factory=dict)
+    """By id, how tasks were told to be tracked (archive_tasks.told_as); None: they are to be told again."""
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,13 +112,15 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     quarantined: int
     sent: int
     runs: int
+    holds: int = 0
     last_done_at: datetime | None
     """When the newest checkpoint was done."""
 
     @property
     def rows(self) -> int:
         """How many things wait, a whole task counting as one."""
-        return self.changes + self.whole_tasks + self.tasks_unknown + self.quarantined + self.sent + self.runs
+        of_tasks = self.changes + self.whole_tasks + self.tasks_unknown
+        return of_tasks + self.quarantined + self.sent + self.runs + self.holds
 
 
 def start_log(tx: Transaction, origin: str, *, anew: bool = False) -> str | None:
@@ -327,7 +334,14 @@ def open_checkpoint(tx: Transaction, *, origin: str, head: tuple[int, bytes], no
     statement = insert(archive_checkpoint).values(values).returning(_columns.id)
     number = int(tx.connection.execute(statement).scalar_one())
     _mark(tx, archive_journal, marks.journal, number)
-    for kind, read in ((QUARANTINE, marks.quarantine), (SENT, marks.sent), (RUNS, marks.runs)):
+    mark_told(tx, marks.tasks)
+    numbered = (
+        (QUARANTINE, marks.quarantine),
+        (SENT, marks.sent),
+        (RUNS, marks.runs),
+        (HOLDS, marks.holds),
+    )
+    for kind, read in numbered:
         _mark_unchanged(tx, kind, read, number)
     return number
 
@@ -388,6 +402,7 @@ def count_waiting(tx: Transaction, *, dated: bool = True) -> Waiting:
         quarantined=_count(tx, quarantine, quarantine.c.checkpoint_id.is_(None)),
         sent=_count(tx, sent_message, sent_message.c.checkpoint_id.is_(None)),
         runs=_count(tx, sync_run, sync_run.c.checkpoint_id.is_(None), sync_run.c.ended_at.is_not(None)),
+        holds=_count(tx, archive_hold, archive_hold.c.checkpoint_id.is_(None)),
         last_done_at=done[0].completed_at if done else None,
     )
 

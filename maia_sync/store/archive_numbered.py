@@ -1,7 +1,8 @@
-"""What do the archive's records say of elements in quarantine, sent messages and runs? Rows with an id.
+"""What do the archive's records say of quarantined elements, sent messages, runs, holds? Rows with an id.
 
-Elements in quarantine never change. A sent message does when its outcome is known, and a run that was given
-up for lost may end after all: then they are archived again, and the latest record counts.
+Elements in quarantine never change. A sent message does when its outcome is known, a run that was given up
+for lost may end after all, and a hold is released: then they are archived again, and the latest record
+counts. A row whose payload was pruned before it could be archived is told of as `missing`, by its id.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import bindparam, select
 
-from maia_sync.store.archived import QuarantineFacts, Record, RunFacts, SentFacts
-from maia_sync.store.schema import quarantine, sent_message, sync_run
+from maia_sync.store.archived import HoldFacts, QuarantineFacts, Record, RunFacts, SentFacts
+from maia_sync.store.schema import archive_hold, quarantine, sent_message, sync_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,13 +46,14 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _record_of_quarantined(row: Any) -> Record:
+    is_pruned = row.pruned_at is not None
     return Record(
-        type="quarantine",
+        type="missing" if is_pruned else "quarantine",
         received_at=row.quarantined_at,
         task_id=row.task_id,
         run_id=row.run_id,
         number=row.id,
-        raw=bytes(row.raw),
+        raw=None if is_pruned else bytes(row.raw),
         facts=QuarantineFacts(reason=row.reason),
     )
 
@@ -60,12 +62,13 @@ def _record_of_sent(row: Any) -> Record:
     facts = SentFacts(
         sent_by=row.sent_by, outcome=row.outcome, completed_at=row.completed_at, error=row.error
     )
+    is_pruned = row.pruned_at is not None
     return Record(
-        type="sent",
+        type="missing" if is_pruned else "sent",
         received_at=row.sent_at,
         task_id=row.task_id,
         number=row.id,
-        data=row.request,
+        data=None if is_pruned else row.request,
         facts=facts,
     )
 
@@ -75,10 +78,16 @@ def _record_of_run(row: Any) -> Record:
     return Record(type="run", received_at=row.ended_at, number=row.id, facts=facts)
 
 
+def _record_of_hold(row: Any) -> Record:
+    facts = HoldFacts(**{name: getattr(row, name) for name in HoldFacts.__struct_fields__})
+    return Record(type="hold", received_at=row.held_at, task_id=row.task_id, number=row.id, facts=facts)
+
+
 def _rows_of(
     table: Table, record_of: Callable[[Any], Record], *, heavy: str, changing: Sequence[str] = ()
 ) -> Numbered:
-    columns = [column for column in table.c if column.name not in ("checkpoint_id", "digest")]
+    left_out = ("checkpoint_id", "digest", "erased_at")
+    columns = [column for column in table.c if column.name not in left_out]
     statement = select(*columns).order_by(table.c.id)
     if table is sync_run:
         statement = statement.where(sync_run.c.ended_at.is_not(None))
@@ -97,3 +106,9 @@ SENT: Final = _rows_of(
     sent_message, _record_of_sent, heavy="request", changing=("outcome", "completed_at", "error")
 )
 RUNS: Final = _rows_of(sync_run, _record_of_run, heavy="worker", changing=("status", "ended_at", "error"))
+HOLDS: Final = _rows_of(
+    archive_hold,
+    _record_of_hold,
+    heavy="reason",
+    changing=("released_at", "released_by", "release_reason"),
+)

@@ -4,7 +4,9 @@ The journal tells it (see `archive_journal.py`): its rows that are visible in th
 events that are visible there, neither more nor less. A task's notes are told one by one, in their order,
 each with the payload that it made. A task that is to be archived as a whole is told as it stands: every row
 with all of its revisions, then which rows are marked vanished; of its other notes only those are told that
-no row holds (turns, and marks that were set or taken away).
+no row holds (turns, and marks that were set or taken away). How a task is tracked is told behind all of its
+notes, if that has changed or its rows were turned: so the order of its log that is told there is that of its
+rows as told so far.
 
 The `seq` of a record is that of the moment at which it was noted: a turn told behind it turns it.
 """
@@ -21,7 +23,8 @@ from sqlalchemy import bindparam, select
 from maia_sync.errors import DatabaseError
 from maia_sync.store.archive_journal import Changes, decode_changes, names_in
 from maia_sync.store.archive_log import Marks
-from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
+from maia_sync.store.archive_numbered import HOLDS, QUARANTINE, RUNS, SENT
+from maia_sync.store.archive_tasks import read_retold, read_tracked, record_of, told_as
 from maia_sync.store.archive_versions import (
     MOST_RECORDS,
     Version,
@@ -31,7 +34,7 @@ from maia_sync.store.archive_versions import (
     read_versions,
     read_whole,
 )
-from maia_sync.store.archived import Record
+from maia_sync.store.archived import Record, TaskFacts
 from maia_sync.store.moments import as_given, require_row
 from maia_sync.store.schema import archive_journal
 
@@ -106,7 +109,7 @@ class Unarchived:
         self._reading = self._all()
 
     def records(self) -> Iterator[list[Record]]:
-        """Yield lists of at most 1,000 records: of tasks, then of quarantine, sent messages, runs. Once."""
+        """Yield lists of at most 1,000 records: of tasks, then of what has an id. Once."""
         few: list[Record] = []
         for records in self._reading:
             few += records
@@ -128,10 +131,14 @@ class Unarchived:
             if self._left <= 0:
                 return
             yield from self._of_task(task_id)
+        if self._left > 0:
+            for records in read_retold(self._tx, self.marks.tasks):
+                yield self._retold(records)
         for kind, marks in (
             (QUARANTINE, self.marks.quarantine),
             (SENT, self.marks.sent),
             (RUNS, self.marks.runs),
+            (HOLDS, self.marks.holds),
         ):
             yield from self._numbered(kind, marks)
 
@@ -139,11 +146,28 @@ class Unarchived:
         notes = [
             _note_of(row) for row in self._tx.connection.execute(self._notes_of_task, {"of_task": task_id})
         ]
+        before = len(self.marks.journal)
         whole = next((note for note in notes if note.whole), None)
         told = self._noted(task_id, notes) if whole is None else self._whole(task_id, notes, whole)
         for records in told:
             self._left -= len(records)
             yield records
+        # The order that was told last need not be that of rows that were turned.
+        again = any(note.turned for note in notes)
+        if len(self.marks.journal) - before < len(notes):
+            if again:
+                self.marks.tasks[task_id] = None
+        else:
+            found = (record_of(self._tx, one, again=again) for one in read_tracked(self._tx, task_id))
+            yield self._retold([record for record in found if record is not None])
+
+    def _retold(self, records: list[Record]) -> list[Record]:
+        """Note how tasks are told to be tracked."""
+        for record in records:
+            if record.task_id is not None and isinstance(record.facts, TaskFacts):
+                self.marks.tasks[record.task_id] = told_as(record.facts)
+        self._left -= len(records)
+        return records
 
     # A task that is to be archived as a whole
 

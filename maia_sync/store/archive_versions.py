@@ -2,7 +2,8 @@
 
 The newest revision stands in `task_event`, the earlier ones in `task_event_revision`. What a record says of
 one must not depend on which of the two it is read from, so `occurred_at` is the instant in the event's key:
-None also for the timestamps out of its range that `task_event` itself can tell.
+None also for the timestamps out of its range that `task_event` itself can tell. One whose payload was pruned
+or erased before it could be archived is `missing`, as one whose row is gone.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Version(NamedTuple):
     revision: int
 
 
-_REVISION, _DATA, _SEQ = 3, 4, 8
+_REVISION, _DATA, _SEQ = 3, 4, 9
 """Where these stand in a row of `task_event`."""
 
 
@@ -56,7 +57,8 @@ def _as_driven(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 
 def _contents(table: Table) -> tuple[ColumnElement[Any], ...]:
-    return tuple(table.c[name] for name in _CONTENTS)
+    contents = (table.c[name] for name in _CONTENTS)
+    return tuple(_as_driven(column) if column.name == "pruned_at" else column for column in contents)
 
 
 _CONTENTS: Final = (
@@ -68,6 +70,7 @@ _CONTENTS: Final = (
     "extra",
     "timestamp_text",
     "run_id",
+    "pruned_at",
 )
 _OF_TASK: Any = bindparam("of_task")
 _WHOLE = (
@@ -229,7 +232,7 @@ def _with_revisions(
 
 
 def missing(task_id: str, version: Version, noted_at: datetime, run_id: int | None = None) -> Record:
-    """Return the record of a revision that was noted, and is gone."""
+    """Return the record of a revision that was noted, and is gone, or its payload is."""
     return Record(
         type="missing",
         task_id=task_id,
@@ -243,10 +246,13 @@ def missing(task_id: str, version: Version, noted_at: datetime, run_id: int | No
 
 
 def _record(task_id: str, row: tuple[Any, ...]) -> Record:
-    group_id, timestamp, ordinal, revision, data, extra, text, run_id, seq, first_seen, last_changed = row
+    group_id, timestamp, ordinal, revision, data, extra, text, run_id, pruned, seq, first, last = row
+    received_at = _moment(last if revision else first, task_id, seq)
+    if pruned is not None:
+        return missing(task_id, Version(group_id, timestamp, ordinal, revision), received_at, run_id)
     return Record(
         type="revision" if revision else "event",
-        received_at=_moment(last_changed if revision else first_seen, task_id, seq),
+        received_at=received_at,
         task_id=task_id,
         group_id=group_id,
         timestamp=timestamp,

@@ -29,10 +29,11 @@ if TYPE_CHECKING:
 _ROWS_PER_INSERT = 50
 _EMPTY_OR_NULL = frozenset(("group_id", "timestamp_text"))
 """Columns that can hold an empty text."""
+_MOMENTS = ("occurred_at", "first_seen_at", "last_changed_at", "vanished_at", "pruned_at", "erased_at")
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Columns:
+class EventColumns:
     """What is inserted, column by column: the same for all rows, or a value for each.
 
     "" stands for NULL, but in `_EMPTY_OR_NULL`: binding None costs six times a text in the sqlite3 module,
@@ -63,14 +64,19 @@ def insert_new_rows(
     facets = [reader.read(row.event.data) for row in rows]
     columns = _columns(tx, log, rows, facets)
     columns.constant.update(run_id="" if run_id is None else run_id, facets_version=reader.version)
+    insert_columns(tx, columns)
+    return facets
+
+
+def insert_columns(tx: Transaction, columns: EventColumns) -> None:
+    """Insert rows into `task_event`; moments as `YYYY-MM-DD HH:MM:SS.ffffff` in UTC."""
     if tx.is_postgresql:
         _copy(tx, columns)
     else:
         _insert(tx, columns)
-    return facets
 
 
-def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list[FacetRow]) -> _Columns:
+def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list[FacetRow]) -> EventColumns:
     events = [row.event for row in rows]
     constant: dict[str, Any] = {"task_id": log.task_id, "revision": 0}
     varying: dict[str, Sequence[Any]] = {
@@ -95,13 +101,13 @@ def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list
             constant[name] = moments.now
         else:
             varying[name] = [moments.of(row) for row in rows]
-    return _Columns(constant=constant, varying=varying)
+    return EventColumns(constant=constant, varying=varying)
 
 
-def _insert(tx: Transaction, columns: _Columns) -> None:
+def _insert(tx: Transaction, columns: EventColumns) -> None:
     """Insert by statements of many rows each; what is the same in all is bound once for each statement."""
     varying = columns.varying
-    varying["digest"] = [bytearray(digest) for digest in varying["digest"]]  # as "" for None: see _Columns
+    varying["digest"] = [bytearray(digest) for digest in varying["digest"]]  # see EventColumns
     constants = tuple(columns.constant.values())
     # A "?" behind "?3" is the fourth parameter.
     marks = [f"nullif(?{at}, '')" for at in range(1, len(constants) + 1)]
@@ -124,11 +130,11 @@ def _insert(tx: Transaction, columns: _Columns) -> None:
         tx.connection.exec_driver_sql(into + ",".join([one_row] * (len(values) - whole)), rest)
 
 
-def _copy(tx: Transaction, columns: _Columns) -> None:
+def _copy(tx: Transaction, columns: EventColumns) -> None:
     """Send the rows as COPY's text format, which is quicker made here than value by value in the driver."""
     texts: list[Iterable[str]] = []
     for name, value in columns.constant.items():
-        zone = "+00" if name in ("first_seen_at", "last_changed_at") else ""
+        zone = "+00" if name in _MOMENTS else ""
         texts.append(repeat(NULL if value == "" else f"{value}{zone}"))
     for name, values in columns.varying.items():
         texts.append(_fields(name, values))
@@ -162,14 +168,12 @@ def _moment_or_null(value: str) -> str:
 
 
 _FIELDS: dict[str, Callable[[Any], str]] = {
-    "timestamp": str,
-    "ordinal": str,
-    "seq": str,
+    **dict.fromkeys(("timestamp", "ordinal", "seq", "revision"), str),
     "timestamp_text": field,
     **dict.fromkeys(("data", "extra", "tool_call_id"), _text_or_null),
-    **dict.fromkeys(("duration_ms", "input_tokens", "output_tokens", "cost"), _number_or_null),
+    **dict.fromkeys(("run_id", "duration_ms", "input_tokens", "output_tokens", "cost"), _number_or_null),
     **dict.fromkeys(("digest", "canonical"), _bytes_or_null),
-    **dict.fromkeys(("occurred_at", "first_seen_at", "last_changed_at"), _moment_or_null),
+    **dict.fromkeys(_MOMENTS, _moment_or_null),
 }
 """How the values of a column are written; those of the others, of which a page has few, as texts."""
 

@@ -7,7 +7,7 @@ never commit. SQLAlchemy's and the drivers' errors become ours here and nowhere 
 from __future__ import annotations
 
 import shutil
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from maia_sync.errors import (
     DatabaseLost,
     DatabaseNotMigrated,
     DatabaseTooNew,
+    DatabaseUnfinished,
     DatabaseUnreachable,
     KeysTaken,
     MaiaSyncError,
@@ -154,6 +155,25 @@ class Database:
                 connection.invalidate()  # SQLite can leave open what it could not commit
                 raise
 
+    @contextmanager
+    def statements(self) -> Iterator[Any]:
+        """Yield a driver's cursor whose statements stand alone: some, as VACUUM, cannot be in a transaction.
+
+        Its connection is closed then, so that whatever is set on it belongs to nobody else. Raises as
+        `transaction` does.
+        """
+        with self._converted():
+            connection = self.engine.connect()
+        with connection, self._converted(connection):
+            driver: Any = connection.connection
+            try:
+                if self.is_postgresql:
+                    driver.driver_connection.autocommit = True
+                with closing(driver.cursor()) as cursor:
+                    yield cursor
+            finally:
+                connection.invalidate()
+
     def _roll_back(self, connection: Connection, opened: RootTransaction) -> None:
         """Roll back, or drop a connection that cannot: then the server does, and the first error stands."""
         try:
@@ -247,10 +267,14 @@ class Database:
             return None if found is None else str(found)
 
     def require_migrated(self) -> None:
-        """Raise DatabaseNotMigrated or DatabaseTooNew unless the schema is this version's."""
+        """Raise DatabaseNotMigrated or DatabaseTooNew unless the schema is this version's.
+
+        Raises DatabaseUnfinished while it is being restored from an archive.
+        """
         self.require_file()
         revision = self.read_revision()
         if revision == HEAD:
+            self._require_finished()
             return
         if revision is None:
             raise DatabaseNotMigrated(f"{self.place} has no tables of maia-sync: run `maia-sync db upgrade`")
@@ -259,6 +283,16 @@ class Database:
                 f"{self.place} is at migration {revision}, but {HEAD} is needed: run `maia-sync db upgrade`"
             )
         raise self.too_new(revision)
+
+    def _require_finished(self) -> None:
+        unfinished = text("SELECT entries, tree_size FROM archive_restore WHERE completed_at IS NULL")
+        with self.transaction(write=False) as tx:
+            found = tx.connection.execute(unfinished).first()
+        if found is not None:
+            raise DatabaseUnfinished(
+                f"{self.place} is being restored from an archive, and has {found[0]:,} of its {found[1]:,} "
+                "entries so far: run the same `maia-sync archive restore` again, which goes on from there"
+            )
 
     def too_new(self, revision: str) -> DatabaseTooNew:
         """Return the error for a database that a newer version has migrated."""
