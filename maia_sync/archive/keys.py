@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Final
 from maia_sync.archive.ed25519 import decode_private_key, make_private_key
 from maia_sync.archive.note import Signer, VerifierKey, is_name
 from maia_sync.errors import ConfigError, UsageError
+from maia_sync.store.digest_key import make_digest_key
+from maia_sync.store.pruning import read_keyed_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from maia_sync.store.database import Database
+    from maia_sync.store.digest_key import DigestKey
 
 _HEADING: Final = "maia-sync archive key of "
 _NAMED: Final = re.compile(rf"^{_HEADING}(\S+)\s*^-----BEGIN ", re.MULTILINE)
@@ -23,6 +28,11 @@ _LONGEST_FILE: Final = 100_000
 def verifier_path(key_file: Path) -> Path:
     """Return where the verifier key lies: beside the private key."""
     return key_file.with_name(f"{key_file.name}.pub")
+
+
+def digests_path(key_file: Path) -> Path:
+    """Return where the key of keyed digests lies, unless archive.digest_key_file names another file."""
+    return key_file.with_name(f"{key_file.name}.digests")
 
 
 def make_key(path: Path, name: str) -> VerifierKey:
@@ -54,6 +64,29 @@ def restore_verifier(path: Path) -> tuple[VerifierKey, bool]:
     if load_verifier(str(public)) != verifier:
         raise UsageError(f"{public}: is there already, and is not the public half of {path}: {verifier}")
     return verifier, False
+
+
+def digest_key_of(database: Database) -> DigestKey:
+    """Return the key by which removed payloads are known again; one is made if none was ever needed.
+
+    Raises ConfigError if it is missing though payloads were removed with it, or if it is another one.
+    """
+    with database.transaction(write=False) as tx:
+        keyed = read_keyed_digest(tx)
+    file = database.digest_key
+    key = file.load()
+    if key is None and keyed is None:
+        if file.path is None:
+            raise ConfigError(["archive.digest_key_file: expected a file's path, or archive.key_file"])
+        return make_digest_key(file.path)
+    if key is None:
+        where = "it is not set" if file.path is None else f"{file.path} is not there"
+    elif keyed is not None and not key.has_made(keyed):
+        where = f"{file.path} holds another key"
+    else:
+        return key
+    before = "payloads were pruned or erased before: bring the key from the host that has done so"
+    raise ConfigError([f"archive.digest_key_file: {where}, and {before}"])
 
 
 def _public_file(path: Path, verifier: VerifierKey) -> tuple[Path, bytes, int]:

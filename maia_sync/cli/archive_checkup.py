@@ -33,6 +33,7 @@ def check_archive(app: App) -> Iterator[Finding]:
     try:
         verifier, findings = _check_keys(archive)
         yield from findings
+        yield from _check_digest_key(app, archive)
         if verifier is not None:
             yield _check_place(app, archive, verifier)
     except MaiaSyncError as error:
@@ -79,6 +80,38 @@ def _check_exposure(archive: ArchiveSettings, key_file: Path) -> Iterator[Findin
     if key_file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         found = f"others on this machine may reach the private key in {key_file}"
         yield warning("archive key", found, f"chmod 600 {key_file}")
+
+
+def _check_digest_key(app: App, archive: ArchiveSettings) -> Iterator[Finding]:
+    """Tell whether payloads that were removed can be known again, and by nobody else."""
+    from maia_sync.archive.configured import lies_in_archive
+    from maia_sync.store.pruning import read_keyed_digest
+
+    path = archive.digest_key_file
+    check = "digests' key"
+    keyed = None
+    if _is_usable(app):
+        with app.database.transaction(write=False) as tx:
+            keyed = read_keyed_digest(tx)
+    key = app.database.digest_key.load()
+    mend = "set archive.digest_key_file to the one of the host that has pruned or erased"
+    if keyed is not None and (key is None or not key.has_made(keyed)):
+        is_there = "is another one" if key is not None else "is missing"
+        found = (
+            f"payloads were pruned or erased, and the key to know them again {is_there}: {path or 'not set'}"
+        )
+        yield problem(check, found, mend, EXIT_CONFIG)
+        return
+    if key is None or path is None:
+        return
+    if lies_in_archive(archive, path):
+        found = f"{path} lies in the archive's folder: who gets a copy can find out what was erased by trying"
+        yield problem(check, found, "move it elsewhere, and set archive.digest_key_file", EXIT_CONFIG)
+    elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        found = f"others on this machine may reach the key in {path}"
+        yield warning(check, found, f"chmod 600 {path}")
+    else:
+        yield ok(check, f"{path}: payloads that were pruned or erased are known again by it")
 
 
 def _check_place(app: App, archive: ArchiveSettings, verifier: VerifierKey) -> Finding:

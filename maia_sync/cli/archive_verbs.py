@@ -68,23 +68,32 @@ def keygen(
 ) -> int:
     """Make the key that signs the archive's checkpoints.
 
-    The public key is written beside it. A key that is there is never overwritten.
+    The public key is written beside it, and the key by which payloads are known again once they are pruned or
+    erased, unless there is one. A key that is there is never overwritten.
     """
     if from_key is not None:
         return _print_verifier(from_key, is_alone=name is None and output is None)
     from maia_sync.archive.configured import lies_in_archive
     from maia_sync.archive.keys import make_key, verifier_path
+    from maia_sync.store.digest_key import make_digest_key
 
     archive = _settings_of(context, is_needed=output is None)
     path = output or archive.key_file or Path(_KEY_FILE)
-    if lies_in_archive(archive, path):
-        raise UsageError(f"{path}: lies in the archive's folder: everyone who gets a copy would get the key")
+    digests = _digests_path(archive, path, is_elsewhere=output is not None)
+    for each in (path, digests):
+        if lies_in_archive(archive, each):
+            raise UsageError(
+                f"{each}: lies in the archive's folder: everyone who gets a copy would get the key"
+            )
     key = make_key(path, name or f"{socket.gethostname()}/maia-sync")
     say(f"The private key:  {path}")
     say(f"The verifier key: {verifier_path(path)}")
     say(f"  {key}")
+    if not digests.exists():
+        make_digest_key(digests)
+    say(f"The digests' key: {digests}")
     say()
-    for line in _advice(archive, path, None if name is not None else key.name):
+    for line in _advice(archive, path, digests, None if name is not None else key.name):
         say(line)
     return EXIT_OK
 
@@ -101,16 +110,34 @@ def _settings_of(context: typer.Context, *, is_needed: bool) -> "ArchiveSettings
         return ArchiveSettings()
 
 
-def _advice(archive: "ArchiveSettings", path: Path, default_name: str | None) -> "Iterator[str]":
+def _digests_path(archive: "ArchiveSettings", path: Path, *, is_elsewhere: bool) -> Path:
+    """Return where the digests' key is, or goes: what was removed is known again by the one that there is."""
+    from maia_sync.archive.keys import digests_path
+
+    configured = archive.digest_key_file
+    if configured is None or (is_elsewhere and not configured.exists()):
+        return digests_path(path)
+    return configured
+
+
+def _advice(
+    archive: "ArchiveSettings", path: Path, digests: Path, default_name: str | None
+) -> "Iterator[str]":
+    from maia_sync.archive.keys import digests_path
+
     yield "Keep the private key apart from the archive: who has both can write another history."
     yield "Keep a copy of it in a safe place: without it the log cannot go on."
     yield "Keep a copy of the verifier key where nobody who runs this machine can change it: the archive is"
     yield "verified with it."
+    yield "Keep a copy of the digests' key as well, and give it to every worker: payloads that were pruned or"
+    yield "erased are known again by it, and who does not have it cannot find them out by trying."
     if default_name is not None:
         yield f"The log is called {default_name} for good. Where several databases of this machine are"
         yield "archived, give each log a name of its own: delete both files, and use --name."
     if archive.key_file is None or archive.key_file.absolute() != path.absolute():
         yield f"Then set archive.key_file to {path.absolute()}"
+    if digests != digests_path(path) and archive.key_file != path:
+        yield f"Then set archive.digest_key_file to {digests.absolute()}"
     if archive.url is None:
         yield "Then set archive.url to the folder or URL where the archive is to lie"
 
@@ -152,17 +179,20 @@ def create(
     else:
         for line in summarize_create(report):
             say(line)
-    return _exit_code(report)
+    return exit_code_of_create(report)
 
 
-def _exit_code(report: "CreateReport") -> int:
+def exit_code_of_create(report: "CreateReport") -> int:
+    """Tell what has gone wrong, and return the exit code."""
     if report.incomplete is not None:
         complain([report.incomplete])
     if report.interrupted_by is not None:
         return exit_code_of_signal(report.interrupted_by)
     if report.anchor == "failed":
         complain([f"the checkpoint could not be anchored, the archive itself is fine: {report.anchor_error}"])
-    is_well = report.incomplete is None and report.anchor != "failed"
+    if report.unscrubbed is not None:
+        complain([report.unscrubbed])
+    is_well = report.incomplete is None and report.anchor != "failed" and report.unscrubbed is None
     return EXIT_OK if is_well else EXIT_FAILED
 
 
@@ -194,6 +224,10 @@ def _news(report: "CreateReport") -> "Iterator[str]":
         yield f"{counted(report.new, 'new record')} ({told}) in {show_duration(report.seconds)}"
     elif report.interrupted_by is None:
         yield "Nothing new to archive"
+    gone = report.entries.get("missing", 0)
+    if gone:
+        had = "had been pruned before, or their rows deleted"
+        yield f"{counted(gone, 'payload')} of them {had}: the log tells of them without what they were"
     if report.segments:
         yield f"{counted(report.segments, 'data segment')}, {sized(report.segment_bytes)}"
 

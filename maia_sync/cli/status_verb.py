@@ -85,6 +85,7 @@ def check_sentence(staleness: "Staleness", bound: float) -> str:
 
 def _print_standing(app: "App", bound: float) -> bool:
     from maia_sync.store.archive_standing import read_archive_standing
+    from maia_sync.store.retention_standing import read_retention_standing
     from maia_sync.store.runs import read_last_runs
     from maia_sync.store.standing import read_standing
 
@@ -92,13 +93,22 @@ def _print_standing(app: "App", bound: float) -> bool:
         standing = read_standing(tx, max_lag=bound, most=_MOST_LISTED, with_untracked=False)
         runs = read_last_runs(tx, _RUNS)
         archive = read_archive_standing(tx)
-    print_standing(standing, runs, bound=bound, schedule=app.settings.schedule, archive=archive)
+        retention = read_retention_standing(tx, app.settings.archive.retention)
+    print_standing(
+        standing,
+        runs,
+        bound=bound,
+        schedule=app.settings.schedule,
+        archive=archive,
+        retention=retention,
+    )
     return standing.staleness.tasks > 0
 
 
 def _print_document(app: "App", bound: float) -> bool:
     from maia_sync.settings import Cron
     from maia_sync.store.archive_standing import read_archive_standing
+    from maia_sync.store.retention_standing import read_retention_standing
     from maia_sync.store.runs import read_last_runs
     from maia_sync.store.standing import read_stale_ids, read_standing
 
@@ -107,7 +117,8 @@ def _print_document(app: "App", bound: float) -> bool:
         stale = read_stale_ids(tx, max_lag=bound, most=_MOST_IN_JSON)
         runs = read_last_runs(tx, _RUNS)
         archive = read_archive_standing(tx)
-    document = {**_as_json(standing, stale, runs, bound), "archive": archive}
+        retention = read_retention_standing(tx, app.settings.archive.retention)
+    document = {**_as_json(standing, stale, runs, bound), "archive": archive, "retention": retention}
     if isinstance(app.settings.schedule.reconcile, Cron):  # then these say when it was done last
         document |= {"reconciles_due": None, "next_reconcile_at": None}
     print_json(document)

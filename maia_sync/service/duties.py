@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from maia_sync.archive.finding import counted
+from maia_sync.errors import MaiaSyncError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from maia_sync.archive.creating import CreateReport
+    from maia_sync.archive.pruning import PruneReport
     from maia_sync.clock import Clock
     from maia_sync.model import RunKind, RunReport
     from maia_sync.service.discovery import Discovery, DiscoveryReport
@@ -122,8 +124,45 @@ class Duties:
 
     async def _bring_up_to_date(self, archive: ScheduledArchive, due_at: datetime | None) -> None:
         report = await archive.archive_if_due(due_at)
-        if report is not None:
-            self._note_archived(report)
+        if report is None:
+            return
+        self._note_archived(report)
+        if report.interrupted_by is None:
+            await self._prune(archive)
+
+    def _note_unscrubbed(self, reason: str | None) -> None:
+        if reason is not None:
+            self._log.warning("erasure_unfinished", message=reason[0].upper() + reason[1:])
+
+    async def _prune(self, archive: ScheduledArchive) -> None:
+        """Prune what has come of age; that it fails says nothing against the archive's new checkpoint."""
+        try:
+            report = await archive.prune_if_due()
+        except MaiaSyncError as error:
+            self._note_prune_failed(str(error))
+            return
+        if report is not None and report.trouble is not None:
+            self._note_prune_failed(report.trouble[0].upper() + report.trouble[1:])
+        elif report is not None and report.interrupted_by is None:
+            self._note_pruned(report)
+
+    def _note_pruned(self, report: PruneReport) -> None:
+        self._note_unscrubbed(report.unscrubbed)
+        self._metrics.note_pruned(report.payloads)
+        held = f", and left {report.held:,} on legal hold" if report.held else ""
+        self._log.info(
+            "pruned",
+            message=f"Pruned {counted(report.payloads, 'payload')} from before "
+            f"{report.older_than:%Y-%m-%d %H:%M:%S} UTC{held}",
+            payloads=report.payloads,
+            bytes=report.bytes,
+            left=report.held,
+            seconds=round(report.seconds, 3),
+        )
+
+    def _note_prune_failed(self, reason: str) -> None:
+        self._metrics.note_prune_failed()
+        self._log.error("prune_failed", message=reason)
 
     def _note_archived(self, report: CreateReport) -> None:
         grown = report.size_after - report.size_before
@@ -146,6 +185,7 @@ class Duties:
                 message=report.incomplete[0].upper() + report.incomplete[1:],
                 runs=len(report.older_runs),
             )
+        self._note_unscrubbed(report.unscrubbed)
         if report.anchor_error is not None:
             message = f"The newest checkpoint of the archive was not handed over: {report.anchor_error}"
             self._log.warning("anchor_failed", message=message, size=report.size_after)

@@ -9,8 +9,8 @@ Every line has these keys, in JSON and on a console alike:
 
 and, where they make sense, `run_id`, `task_id`, `kind` (of a run or a walk), `status`, `job`, `source`,
 `error_kind` (the error's class), `seconds`, `requests`, and the counts `tasks`, `held`, `failed`, `pages`,
-`new`, `changed`, `unchanged`, `vanished`, `quarantined`, `bytes`. What is of a run bears its `run_id`,
-however many run at once. The events:
+`new`, `changed`, `unchanged`, `vanished`, `quarantined`, `payloads`, `bytes`. What is of a run bears its
+`run_id`, however many run at once. The events:
 
     started, no_tasks, stopping, reloaded, reload_failed                the service as a whole
     run_finished (info, one a run), run_started, walk_finished,         the work; the last five are debug
@@ -20,7 +20,9 @@ however many run at once. The events:
     discovery_failed, ping_failed, runs_lost
     tasks_discovered                                                    what a source has brought
     report_written, report_incomplete (a panel has no answer)           the report of the schedule
-    archived, archive_failed, anchor_failed, archive_incomplete         the archive of the schedule
+    archived, archive_failed, anchor_failed, archive_incomplete,        the archive of the schedule
+    pruned, prune_failed                                                what came of age in it
+    erasure_unfinished                                                  free pages may hold what was erased
     library                                                             a warning of a library, with `logger`
 
 Error texts come partly from elsewhere: characters that a terminal would obey are shown as `\uXXXX`, and

@@ -119,11 +119,16 @@ class Metrics:
         self._anchors = self._counter(
             "archive_anchors_total", "Checkpoints handed to whoever keeps them.", "result"
         )
+        self._prunes = self._counter(
+            "prunes_total", "Times that old payloads were to be pruned after archiving.", "result"
+        )
+        self._pruned = self._counter("pruned_payloads_total", "Payloads that were pruned then.")
         self._reloads = self._counter("reloads_total", "Reloads of the configuration.", "result")
         for result in ("succeeded", "failed"):
             self._pings.labels(result)
             self._reloads.labels(result)
             self._anchors.labels(result)
+            self._prunes.labels(result)
 
     def __call__(self, observation: Observation) -> None:
         """Count what one record says."""
@@ -164,6 +169,15 @@ class Metrics:
     def note_anchor(self, succeeded: bool) -> None:  # noqa: FBT001 - its only parameter
         """Note how the handing over of a checkpoint went; from any thread."""
         self._anchors.labels(_result(succeeded=succeeded)).inc()
+
+    def note_pruned(self, payloads: int) -> None:
+        """Note that a prune has ended, and how many payloads it has taken out."""
+        self._prunes.labels(_result(succeeded=True)).inc()
+        self._pruned.inc(payloads)
+
+    def note_prune_failed(self) -> None:
+        """Note that a prune has failed, or has found the archive not to be as it should be."""
+        self._prunes.labels(_result(succeeded=False)).inc()
 
     def note_reload(self, *, succeeded: bool) -> None:
         """Note how a reload of the configuration went."""
