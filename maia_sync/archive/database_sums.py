@@ -10,12 +10,15 @@ from bisect import bisect_left
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+import msgspec
+
 from maia_sync.archive.database_checkpoints import compare_checkpoints
 from maia_sync.archive.entry import decode_entry, text_of_moment
 from maia_sync.archive.finding import place_of_event
 from maia_sync.archive.numbers import Numbers
 from maia_sync.archive.retelling import TABLES
 from maia_sync.store import archive_compare, archive_log
+from maia_sync.store.archive_rows import read_numbers
 from maia_sync.store.moments import read_moment
 
 if TYPE_CHECKING:
@@ -25,11 +28,13 @@ if TYPE_CHECKING:
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.log_reader import LogReader
     from maia_sync.archive.note import VerifierKey
-    from maia_sync.store.archive_compare import Kind, StoredCheckpoint
+    from maia_sync.store.archive_compare import StoredCheckpoint
+    from maia_sync.store.archive_rows import Kind
     from maia_sync.store.database import Transaction
 
-_KINDS: Final[tuple[Kind, ...]] = ("quarantine", "sent", "run")
-_OF_EVENTS: Final = frozenset(("event", "revision", "missing"))
+_KINDS: Final = tuple(TABLES)
+_PAYLOADS: Final = frozenset(("event", "revision"))
+_OF_EVENTS: Final = frozenset((*_PAYLOADS, "missing"))
 _MOST_NAMED: Final = 2_000_000
 """Payloads that are kept in memory, as hashes, to find out which rows of a task are too many."""
 
@@ -98,27 +103,39 @@ class ArchiveSums:
         self._others: dict[tuple[Kind, int], tuple[int, str]] = {}
         """Rows that are not as their latest entry says: that entry, and how they differ."""
         self._gone = 0
+        self._counted: set[int] = set()
+        """Hashes of names that were taken though their payloads are missing."""
 
     def take(self, index: int, entry: Entry) -> None:
         """Take an entry, in the log's order."""
         kind = entry.type
-        if entry.task is None or kind in TABLES:
+        if entry.task is None or kind in TABLES or kind == "missing":
             return
         sums = self._tasks[entry.task]
-        if kind == "event":
-            sums.events += 1
-            sums.hashes += hash((entry.group, entry.timestamp, entry.ordinal))
-        elif kind == "revision":
-            sums.revisions += 1
-            sums.hashes += hash((entry.group, entry.timestamp, entry.ordinal, (entry.revision or 0) - 1))
-        elif kind == "missing":
-            self._gone += 1
+        if kind in _PAYLOADS:
+            if self._counted and _hash_of_payload(entry) in self._counted:
+                return
+            if kind == "event":
+                sums.events += 1
+                sums.hashes += hash((entry.group, entry.timestamp, entry.ordinal))
+            else:
+                sums.revisions += 1
+                sums.hashes += hash((entry.group, entry.timestamp, entry.ordinal, (entry.revision or 0) - 1))
         elif kind == "turned":
             sums.turns += (index,)
         elif kind == "vanished":
             self._vanished[_hash_of(entry)] = (index, entry.received or "")
         elif kind == "returned":
             self._vanished.pop(_hash_of(entry), None)
+
+    def take_missing(self, entry: Entry, *, is_there: bool) -> None:
+        """Take an entry of an event's payload that was gone; its row may stand in the database, empty."""
+        if not is_there:
+            self._gone += 1
+            return
+        kind = "revision" if entry.revision else "event"
+        self.take(0, msgspec.structs.replace(entry, type=kind))
+        self._counted.add(_hash_of_payload(entry))
 
     def take_seq(self, task_id: str, index: int, archived: int, stored: int) -> bool:
         """Take the place of an event in its task, then and now; False if no turn makes one of the other.
@@ -179,7 +196,7 @@ class ArchiveSums:
     def _compare_numbers(self, tx: Transaction, size: int, findings: Findings) -> None:
         for kind in _KINDS:
             met = self._numbers[kind]
-            for number, is_archived in archive_compare.read_numbers(tx, kind, size):
+            for number, is_archived in read_numbers(tx, kind, size):
                 if not is_archived:
                     self._others.pop((kind, number), None)
                 elif self.is_whole and number not in met:
@@ -317,6 +334,10 @@ def _hash_of(entry: Entry) -> int:
     return hash((entry.task, entry.group, entry.timestamp, entry.ordinal))
 
 
+def _hash_of_payload(entry: Entry) -> int:
+    return hash((entry.task, entry.group, entry.timestamp, entry.ordinal, entry.revision))
+
+
 def _read_waiting(tx: Transaction, size: int, findings: Findings) -> dict[str, _Waiting]:
     waiting: defaultdict[str, _Waiting] = defaultdict(_Waiting)
     for note in archive_compare.read_waiting(tx, size):
@@ -343,7 +364,7 @@ def _name_surplus(
     for _, entries in log.entries():
         for entry in map(decode_entry, entries):
             if entry.type in _OF_EVENTS and entry.task in differing and len(known) < _MOST_NAMED:
-                known.add(hash((entry.task, entry.group, entry.timestamp, entry.ordinal, entry.revision)))
+                known.add(_hash_of_payload(entry))
     if len(known) >= _MOST_NAMED:
         return
     for task_id, waits in differing.items():

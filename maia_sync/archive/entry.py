@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, get_args
 
 import msgspec
 
@@ -24,6 +24,7 @@ from maia_sync.store.archived import (
     ErasureFacts,
     HoldFacts,
     QuarantineFacts,
+    RecordType,
     RunFacts,
     SentFacts,
     TaskFacts,
@@ -41,7 +42,9 @@ _LARGE: Final = 1 << 16
 _LONGEST_TIMESTAMP: Final = 64
 _LONGEST_TEXT: Final = 8_000
 """Characters of an error or a reason, which may take six bytes each in JSON."""
-_LONG_TEXTS: Final = frozenset(("error", "reason"))
+_LONG_TEXTS: Final = frozenset(("error", "reason", "release_reason"))
+TYPES: Final = (*get_args(RecordType), "segment", "redacted")
+"""The types of entries."""
 PAYLOAD_TYPES: Final = frozenset(("event", "revision", "quarantine", "sent"))
 """The types of entries that have a payload, and so a row in a segment."""
 
@@ -125,8 +128,14 @@ def text_of_moment(moment: datetime) -> str:
 
 def is_told_in_entry(record: Record) -> bool:
     """Tell whether the timestamp's text stands in the entry, not in the payload."""
-    text = record.timestamp_text
-    return text is not None and record.occurred_at is not None and len(text) <= _LONGEST_TIMESTAMP
+    return stands_in_entry(record.timestamp_text, record.occurred_at)
+
+
+def stands_in_entry(timestamp_text: str | None, occurred_at: datetime | None) -> bool:
+    """Tell the same of a row of a segment."""
+    return (
+        timestamp_text is not None and occurred_at is not None and len(timestamp_text) <= _LONGEST_TIMESTAMP
+    )
 
 
 def payload_of(record: Record) -> bytes:

@@ -37,7 +37,9 @@ _FOREIGN: Final = "belongs to no archive: it has been put there, or renamed"
 class Inventory:
     """The files of an archive, as far as they are not plainly in order at the first look."""
 
-    def __init__(self) -> None:
+    def __init__(self, size: int) -> None:
+        self.size = size
+        """That of the log when the files were listed."""
         self.files = 0
         self.checkpoints: list[int] = []
         """Sizes of which there is a copy of a checkpoint; sorted."""
@@ -103,7 +105,7 @@ def take_inventory(place: Place, size: int, findings: Findings, stopped: Stopped
 
     Not all of them once `stopped` returns a signal.
     """
-    inventory = Inventory()
+    inventory = Inventory(size)
     sums = 0
     for file in place.list():
         if stopped() is not None:

@@ -71,7 +71,7 @@ class LogReader:
         with self._files.ahead(self._files.path(None, number) for number in numbers):
             for number in numbers:
                 skipped = max(0, start - number * WIDTH)
-                entries = self._bundle(number)[skipped:]
+                entries = self.bundle(number)[skipped:]
                 if entries:
                     yield number * WIDTH + skipped, entries
 
@@ -124,10 +124,8 @@ class LogReader:
             self._kept.popitem(last=False)
         return hashes
 
-    def _hash_of_tile(self, level: int, number: int) -> bytes:
-        return self.tile(level + 1, number // WIDTH)[number % WIDTH]
-
-    def _bundle(self, number: int) -> list[bytes]:
+    def bundle(self, number: int) -> list[bytes]:
+        """Return the entries of a bundle, as many as this tree has."""
         path = self._files.path(None, number)
         entries = self._files.entries(path)
         hashes = leaf_hashes(entries)
@@ -138,6 +136,9 @@ class LogReader:
         if not right:
             raise self._files.differs(path, DAMAGED)
         return entries
+
+    def _hash_of_tile(self, level: int, number: int) -> bytes:
+        return self.tile(level + 1, number // WIDTH)[number % WIDTH]
 
     def _root(self, start: int, end: int) -> bytes:
         """Return the root over a range that the tree is cut into, or would be at an earlier size."""

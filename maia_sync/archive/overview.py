@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ class DateSeen(msgspec.Struct, frozen=True, kw_only=True):
     """None for what has no date."""
     segments: int
     size_bytes: int
+    redacted: int
+    """Segments from which payloads were erased."""
 
 
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,6 +60,8 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     checkpoints_in_all: int
     segments: int
     segment_bytes: int
+    redacted: int
+    """Segments from which payloads were erased: `archive entries --type erasure` tells why."""
     dates: list[DateSeen]
 
 
@@ -80,6 +85,7 @@ def look(place: Place, *, most: int, known: Sequence[CheckpointRow] = ()) -> Ove
         checkpoints_in_all=len(sizes),
         segments=sum(each.segments for each in dates),
         segment_bytes=sum(each.size_bytes for each in dates),
+        redacted=sum(each.redacted for each in dates),
         dates=dates,
     )
 
@@ -115,14 +121,15 @@ def _seen(place: Place, size: int, row: CheckpointRow | None) -> CheckpointSeen:
 
 
 def _dates(place: Place, size: int) -> list[DateSeen]:
-    found: dict[str | None, tuple[int, int]] = {}
+    found: defaultdict[str | None, list[int]] = defaultdict(lambda: [0, 0, 0])
     for each in place.list(FOLDER):
         parsed = parse_segment_path(each.path)
-        if parsed is not None and parsed.end < size:
-            day = None if parsed.day is None else parsed.day.isoformat()
-            segments, held = found.get(day, (0, 0))
-            found[day] = (segments + 1, held + each.size)
+        if parsed is not None and max(parsed.end, parsed.redacted or 0) < size:
+            of_day = found[None if parsed.day is None else parsed.day.isoformat()]
+            of_day[0] += 1
+            of_day[1] += each.size
+            of_day[2] += parsed.redacted is not None
     return [
-        DateSeen(date=day, segments=found[day][0], size_bytes=found[day][1])
+        DateSeen(date=day, segments=found[day][0], size_bytes=found[day][1], redacted=found[day][2])
         for day in sorted(found, key=lambda day: day or "")
     ]

@@ -15,6 +15,7 @@ import msgspec
 
 from maia_sync.archive.entry import (
     PAYLOAD_TYPES,
+    RedactedFacts,
     SegmentFacts,
     decode_entry,
     facts_of,
@@ -29,6 +30,7 @@ from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.proof import Proof
 from maia_sync.archive.segment import FOLDER, parse_segment_path, segment_path
 from maia_sync.archive.segment_search import find_rows, read_payload
+from maia_sync.archive.selection import selection_of
 from maia_sync.errors import ArchiveDiffers, ArchiveError, UsageError
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archive_compare import read_names_at
@@ -36,7 +38,7 @@ from maia_sync.store.archive_compare import read_names_at
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from maia_sync.archive.entry import Entry
+    from maia_sync.archive.entry import Entry, Facts
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.place import Place
     from maia_sync.store.database import Database
@@ -64,7 +66,7 @@ def prove(place: Place, key: VerifierKey, event: EventAddress | int, *, with_pay
     """Return the proof of an event, or of the entry that has a number in the log.
 
     Raises UsageError if there is none in the archive, ArchiveDiffers if the archive does not bear it out, and
-    ArchiveError.
+    ArchiveError, also for a payload that was erased.
     """
     log, checkpoint = open_log(place, key)
     head = log.head
@@ -162,6 +164,8 @@ def _payload(place: Place, log: LogReader, number: int, entry: Entry) -> tuple[b
         if found is None:
             continue
         salt, payload = found
+        if salt is None:
+            raise _erased(place, log, number, entry, path)
         if payload_hash(salt, payload) != entry.payload:
             raise ArchiveDiffers(
                 f"{place.name}: the payload of entry {number} in {path} is not the one that the log tells of"
@@ -177,7 +181,9 @@ def _segments(place: Place, day: date | None) -> Iterator[str]:
     folder = segment_path(day, 0, 0).rpartition("/")[0].encode()
     held = place.read(MANIFEST) or b""
     assert folder.startswith(FOLDER.encode())  # noqa: S101 - that is what a segment's path begins with
-    for match in re.finditer(rb"  (" + re.escape(folder) + rb"/[0-9]{12}-[0-9]{12}\.parquet)\n", held):
+    for match in re.finditer(
+        rb"  (" + re.escape(folder) + rb"/[0-9]{12}-[0-9]{12}(?:-[0-9]{12})?\.parquet)\n", held
+    ):
         yield match[1].decode()
 
 
@@ -194,26 +200,65 @@ def _read(place: Place, log: LogReader, path: str) -> bytes:
 
 
 def _sum_in_log(log: LogReader, path: str) -> str | None:
-    """Return the SHA-256 that the log tells of a segment: the entries behind its rows' tell of it."""
+    """Return the SHA-256 that the log tells of a segment: the entries behind its rows' tell of it.
+
+    Of one from which payloads were erased, the entry that its name tells does.
+    """
     parsed = parse_segment_path(path)
-    if parsed is None or parsed.end >= log.head.size:
+    if parsed is None or max(parsed.end, parsed.redacted or 0) >= log.head.size:
         return None
+    if parsed.redacted is not None:
+        redacted = _redacted_facts(log, path)
+        return None if redacted is None else redacted.sha256
     for _, entries in log.entries(parsed.end):
         for encoded in entries:
-            facts = _segment_facts(encoded)
-            if facts is None or (facts.first, facts.end) != (parsed.first, parsed.end):
+            facts = _facts(encoded)
+            if not isinstance(facts, SegmentFacts) or (facts.first, facts.end) != (parsed.first, parsed.end):
                 return None
             if facts.path == path:
                 return facts.sha256
     return None
 
 
-def _segment_facts(encoded: bytes) -> SegmentFacts | None:
+def _facts(encoded: bytes) -> Facts | None:
     try:
-        facts = facts_of(decode_entry(encoded))
+        return facts_of(decode_entry(encoded))
     except ValueError:
         return None
-    return facts if isinstance(facts, SegmentFacts) else None
+
+
+def _redacted_facts(log: LogReader, path: str) -> RedactedFacts | None:
+    """Return what the log tells of a file from which payloads were erased; None for any other file."""
+    parsed = parse_segment_path(path)
+    if parsed is None or parsed.redacted is None or parsed.redacted >= log.head.size:
+        return None
+    facts = _facts(log.entry(parsed.redacted))
+    return facts if isinstance(facts, RedactedFacts) and facts.path == path else None
+
+
+def _erased(place: Place, log: LogReader, number: int, entry: Entry, path: str) -> ArchiveError:
+    """Return the error that tells by which erasure a payload was lost, that lay in this file."""
+    said = f"{place.name}: the payload of entry {number} was erased"
+    meant: list[int] = []
+    facts = _redacted_facts(log, path)
+    while facts is not None and not (meant and facts.erasure >= meant[-1]):
+        if _is_meant(log, facts.erasure, number, entry):
+            meant.append(facts.erasure)
+        facts = _redacted_facts(log, facts.replaces) if facts.replaces < facts.path else None
+    if not meant:
+        return ArchiveDiffers(f"{said}, and no erasure of the log means it")
+    return ArchiveError(
+        f"{said}: `maia-sync archive entries --from {meant[-1]} --limit 1` tells when, by whom and why. That "
+        "it was received can be proven still: see --without-payload"
+    )
+
+
+def _is_meant(log: LogReader, erasure: int, number: int, entry: Entry) -> bool:
+    try:
+        selection = selection_of(erasure, decode_entry(log.entry(erasure)))
+        return selection is not None and selection.selects(number, entry)
+    except (ValueError, IndexError):
+        return False
 
 
 def _day(entry: Entry) -> date | None:

@@ -30,8 +30,11 @@ def find_rows(content: bytes, sought: Sought) -> list[tuple[int, int | None]]:
     return found
 
 
-def read_payload(content: bytes, entry: int) -> tuple[bytes, bytes] | None:
-    """Return the salt and the payload of an entry's row; None if there is none."""
+def read_payload(content: bytes, entry: int) -> tuple[bytes | None, bytes] | None:
+    """Return the salt and the payload of an entry's row; None if there is none.
+
+    The salt is None where the payload was erased.
+    """
     for table in _groups(content, {"entry": entry}, Rows._fields):
         for at in _places(table, {"entry": entry}):
             held = table.column("data")[at].as_buffer()  # it may be large: no text is made of it

@@ -54,5 +54,10 @@ def nanoseconds_of(entry: Entry) -> int:
 
 def nanoseconds(moment: str) -> int:
     """Return a moment of an entry in nanoseconds since the epoch. Raises ValueError for what is none."""
-    passed = datetime.fromisoformat(moment).astimezone(UTC) - _EPOCH
+    return nanoseconds_at(datetime.fromisoformat(moment))
+
+
+def nanoseconds_at(moment: datetime) -> int:
+    """Return an aware moment in nanoseconds since the epoch."""
+    passed = moment.astimezone(UTC) - _EPOCH
     return ((passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds) * 1_000

@@ -9,21 +9,24 @@ were written, except what has a fixed and simple form.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final, get_args
+from typing import TYPE_CHECKING, Final
 
-from maia_sync.archive.entry import SegmentFacts, decode_entry, encode_entry, facts_of
+from maia_sync.archive.entry import TYPES, RedactedFacts, SegmentFacts, decode_entry, encode_entry, facts_of
 from maia_sync.archive.finding import Findings, counted
 from maia_sync.archive.inventory import fault_of_file, take_inventory
 from maia_sync.archive.layout import CHECKPOINT, checkpoint_path
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.manifest import MANIFEST
 from maia_sync.archive.note import open_checkpoint, text_of_root
+from maia_sync.archive.redactions import Redactions
 from maia_sync.archive.retelling import Retelling
+from maia_sync.archive.segment import FOLDER as SEGMENTS
 from maia_sync.archive.tiles import WIDTH
 from maia_sync.archive.verify_files import (
     Beyond,
     check_copies,
     check_manifest,
+    check_replaced,
     contradiction,
     find_writer,
     other_signatures,
@@ -31,7 +34,6 @@ from maia_sync.archive.verify_files import (
 from maia_sync.archive.verify_segments import SegmentChecks
 from maia_sync.archive.verifying import ArchiveReport
 from maia_sync.errors import ArchiveDiffers, ArchiveError
-from maia_sync.store.archived import RecordType
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
     from maia_sync.archive.verifying import Comparison, Progress, Stopped
 
 _VERSION: Final = 1
-_TYPES: Final = frozenset((*get_args(RecordType), "segment"))
+_TYPES: Final = frozenset(TYPES)
+_OF_FILES: Final = frozenset(("segment", "redacted"))
 _TRIES: Final = 5
 _MOST_UNREAD: Final = 64
 """Bundles that cannot be read, after which no more are tried."""
@@ -155,6 +158,7 @@ class _Verification:
                 "files of the log are missing: if this is a copy that was made while a create was at work, "
                 "copy again when none is"
             )
+        self._segments.use(self._redactions(log, inventory))
         self._read_log(log, damaged=bool(faulty))
         if self._stopped() is not None:
             return
@@ -169,12 +173,30 @@ class _Verification:
         if self._unread:
             self.notes.append("not all entries could be read: the list of files was not compared")
         else:
-            for path in sorted(inventory.segments - self._segments.paths - set(beyond.paths)):
-                self._findings.add("file", path, "is told of by no entry of the log: it has been put there")
-            beyond.named = check_manifest(manifest, self._segments.lines, head.size, self._findings)
+            beyond.named = self._check_files(inventory, manifest, head.size, beyond.paths)
         if self._comparison is not None:
             self._comparison.end(log, copies)
         self.notes += beyond.explain(self._comparison, self._findings)
+
+    def _check_files(
+        self, inventory: Inventory, manifest: bytes | None, size: int, beyond: Sequence[str]
+    ) -> list[str]:
+        """Compare data segments and SHA256SUMS with what the log tells; return what that names beyond it."""
+        told = self._segments.told
+        for path in sorted(inventory.segments.difference(beyond)):
+            if path not in told:
+                self._findings.add("file", path, "is told of by no entry of the log: it has been put there")
+        replaced = {path: told.replaced[path] for path in inventory.segments & told.replaced.keys()}
+        self.notes += check_replaced(self._place, self._comparison, replaced, size, self._findings)
+        return check_manifest(manifest, told.lines, size, self._findings)
+
+    def _redactions(self, log: LogReader, inventory: Inventory) -> Redactions:
+        """Return which files stand for others, as the log names them."""
+        redactions = Redactions(self._place, self._key, log)
+        redactions.learn(inventory.segments)
+        if log.head.size > inventory.size:  # an erasure may have come since the files were listed
+            redactions.learn(each.path for each in self._place.list(SEGMENTS))
+        return redactions
 
     def _has_copy(self, head: TreeHead) -> bool:
         return self._place.read(checkpoint_path(head.size)) is not None
@@ -304,8 +326,8 @@ class _Verification:
     def _take(self, first: int, entries: list[bytes]) -> None:
         for index, entry in self._decoded(first, entries):
             self._entries[entry.type] += 1
-            if entry.type == "segment":
-                self._take_segment(index, entry)
+            if entry.type in _OF_FILES:
+                self._take_file(index, entry)
                 continue
             self._segments.take(index, entry)
             if entry.id is not None:
@@ -332,13 +354,15 @@ class _Verification:
                 self._findings.add("entry", f"entry {index}", "is not spelt as maia-sync writes its entries")
             yield index, entry
 
-    def _take_segment(self, index: int, entry: Entry) -> None:
+    def _take_file(self, index: int, entry: Entry) -> None:
         try:
             facts = facts_of(entry)
         except ValueError:
             facts = None
         if isinstance(facts, SegmentFacts):
             self._segments.take_segment(index, facts)
+        elif isinstance(facts, RedactedFacts):
+            self._segments.take_redacted(index, facts)
         else:
             self._findings.add("entry", f"entry {index}", "tells of a data segment, and not which one")
 
@@ -355,9 +379,10 @@ class _Verification:
             since=self._since,
             files=inventory.files,
             entries=dict(sorted(self._entries.items())),
-            segments=len(self._segments.paths),
+            segments=len(self._segments.told.lines),
             segment_bytes=self._segments.bytes,
             payloads=self._segments.rows,
+            erased=self._segments.erased,
             unchecked=self._segments.unchecked,
             database=None if comparison is None else comparison.figures(),
             notes=(*self.notes, *(() if comparison is None else comparison.notes)),

@@ -21,10 +21,11 @@ from maia_sync.archive.layout import (
 )
 from maia_sync.archive.manifest import MANIFEST, Sum, decode_manifest, encode_manifest
 from maia_sync.archive.note import open_checkpoint
+from maia_sync.archive.segment import parse_segment_path
 from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.inventory import Inventory
@@ -128,14 +129,64 @@ def check_manifest(
     except ValueError as error:
         findings.add("manifest", MANIFEST, f"cannot be read: {error}")
         return []
-    more = beyond_of((each.path for each in found[len(lines) :]), size)
-    is_ahead = len(more) == len(found) - len(lines) and all(size_needed(path) for path in more)
-    if is_ahead and found[: len(lines)] == [Sum(*line) for line in lines]:
+    more = _ahead(found, lines, size)
+    if more is not None:
         return more
     for number, (there, should) in enumerate(zip_longest(found, lines), 1):
         if there != should:
             findings.add("manifest", MANIFEST, f"is not what the log tells, from line {number} on")
             break
+    return []
+
+
+def _ahead(found: Sequence[Sum], lines: Sequence[tuple[str, str]], size: int) -> list[str] | None:
+    """Return the paths that a list names beyond a log of this size; None if it is no such list.
+
+    Lines are added to it, and an erasure puts files of the same segments in the place of others, before
+    the checkpoint is published that covers them.
+    """
+    behind = [each.path for each in found[len(lines) :]]
+    if len(found) < len(lines) or not all(size_needed(path) for path in behind):
+        return None
+    changed = [(there.path, old[1]) for there, old in zip(found, lines, strict=False) if there != Sum(*old)]
+    if not all(_is_redacted_from(new, old) for new, old in changed):
+        return None
+    named = [*(new for new, _ in changed), *behind]
+    return named if len(beyond_of(named, size)) == len(named) else None
+
+
+def _is_redacted_from(path: str, old: str) -> bool:
+    """Tell whether a file of this path can stand for that other one, once payloads were erased from it."""
+    new, before = parse_segment_path(path), parse_segment_path(old)
+    return (
+        new is not None
+        and before is not None
+        and new.redacted is not None
+        and new[:3] == before[:3]
+        and new.redacted > (before.redacted or -1)
+    )
+
+
+def check_replaced(
+    place: Place, comparison: Comparison | None, replaced: Mapping[str, int], size: int, findings: Findings
+) -> list[str]:
+    """Report files that are still there though an erasure has put others in their place.
+
+    `replaced` are those that were there, with the entries that tell so. Returns a note instead if an erasure
+    is at work, or was cut off: the next one deletes them.
+    """
+    folders = {f"{path.rpartition('/')[0]}/" for path in replaced}
+    there = {each.path for folder in folders for each in place.list(folder)}
+    left = [path for path in sorted(replaced) if path in there]
+    if not left:
+        return []
+    writer = find_writer(place, comparison, size)
+    if writer is not None:
+        number = counted(len(left), "file")
+        return [f"{number} from which payloads were erased lie there still, of {writer}"]
+    for path in left:
+        told = f"entry {replaced[path]} of the log tells that another file has taken its place"
+        findings.add("file", path, f"holds payloads that were erased, and is still there: {told}")
     return []
 
 

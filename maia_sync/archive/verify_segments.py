@@ -1,47 +1,38 @@
 """Do the data segments hold what the log says, and nothing else? Files against entries, rows against entries.
 
 A segment's SHA-256 stands in the log. A file with another one is not looked into: whoever altered it may want
-just that.
+just that. Where payloads were erased, a newer file stands for the one that the log told of first; rows that
+an erasure means must be empty in it, and all others full.
 """
 
 from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from maia_sync.archive.entry import (
-    PAYLOAD_TYPES,
-    SALT_BYTES,
-    Entry,
-    is_told_in_entry,
-    payload_hash,
-    payload_of,
-    text_of_moment,
-)
+from maia_sync.archive.entry import PAYLOAD_TYPES, Entry, RedactedFacts, text_of_moment
 from maia_sync.archive.finding import place_of_event
 from maia_sync.archive.segment import parse_segment_path, read_segment
+from maia_sync.archive.segment_rows import difference, hash_of, left_of, rows_of
+from maia_sync.archive.told_segments import ToldSegments
 from maia_sync.errors import ArchiveDiffers
-from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archived import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import date
+    from collections.abc import Callable, Sequence
 
-    from maia_sync.archive.chunk import Rows
     from maia_sync.archive.entry import SegmentFacts
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.place import Place
+    from maia_sync.archive.redactions import Erasures, Redacted, Redactions
+    from maia_sync.archive.segment import SegmentPath
+    from maia_sync.archive.segment_rows import Row
 
 MOST_WAITING: Final = 4 * 65_536
 """Entries with a payload that may stand in the log before the segment with their rows does."""
-_BY_RECEIPT: Final = frozenset(("quarantine", "sent"))
-_COLUMNS: Final = (
-    *("type", "task_id", "group_id", "timestamp", "ordinal", "revision", "run_id", "number", "received_at"),
-)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -55,6 +46,24 @@ class ArchivedRow(msgspec.Struct, frozen=True, gc=False):
     """What the row tells; its `data` stands beside it, in UTF-8."""
     data: bytes | None
     salt: bytes
+    erased: bool = False
+    """Whether the payload was erased: then `record.raw` has its keyed digests (entry.RedactedFacts)."""
+
+
+class _File(NamedTuple):
+    """A file with the rows of a data segment."""
+
+    path: str
+    sha256: str
+    rows: int
+    told_by: int
+    """The index of the entry that binds its bytes."""
+    segment: SegmentPath
+    """The path of the file that the log told of first."""
+    known: Erasures
+    """Those that were before this file: what they mean is empty in it."""
+    owed: Erasures
+    """Later ones: what they mean should no longer be there."""
 
 
 class SegmentChecks:
@@ -66,19 +75,26 @@ class SegmentChecks:
         self._place = place
         self._findings = findings
         self._take_rows = take_rows
+        self._redactions: Redactions | None = None
         self._waiting: dict[int, Entry] = {}
         """Entries with a payload whose row has not been seen."""
         self._of_chunk: tuple[int, int] | None = None
         self._unread = False
         """Whether a segment of this chunk could not be read."""
+        self._absent: dict[int, int] = {}
+        """Segments without a file, by their numbers, with the entries that tell of them."""
         self._moment, self._moment_text = _EPOCH, text_of_moment(_EPOCH)
-        self.lines: list[tuple[str, str]] = []
-        """What SHA256SUMS should hold: sum and path of each segment in the log's order."""
-        self.paths: set[str] = set()
+        self.told = ToldSegments(findings)
         self.rows = 0
+        self.erased = 0
+        """Rows whose payload was erased."""
         self.bytes = 0
         self.unchecked = 0
         """Payloads that could not be compared, as their segment is missing or altered."""
+
+    def use(self, redactions: Redactions) -> None:
+        """Take note of which files stand for others, before the first entry."""
+        self._redactions = redactions
 
     def take(self, index: int, entry: Entry) -> None:
         """Take an entry of what happened."""
@@ -86,6 +102,8 @@ class SegmentChecks:
         if entry.type not in PAYLOAD_TYPES:
             if entry.payload is not None:
                 self._findings.add("entry", _entry(index), f"tells of a payload, which no {entry.type} has")
+            if entry.type == "erasure":
+                self.told.take_erasure(index, entry)
             return
         if entry.payload is None:
             self._findings.add("entry", _entry(index), f"tells of no payload, which each {entry.type} has")
@@ -101,21 +119,51 @@ class SegmentChecks:
             self._end_chunk()
         self._of_chunk = chunk
         parsed = parse_segment_path(facts.path)
-        if parsed is None or parsed[1:3] != chunk or not 0 <= facts.first < facts.end <= index:
+        is_fitting = parsed is not None and parsed[1:] == (*chunk, None)
+        if parsed is None or not is_fitting or not 0 <= facts.first < facts.end <= index:
             self._findings.add("entry", _entry(index), "tells of a data segment by a name that cannot be")
             self._unread = True
             return
-        if facts.path in self.paths:
+        if facts.path in self.told:
             self._findings.add("entry", _entry(index), f"tells of {facts.path} a second time")
             return
-        self.paths.add(facts.path)
-        self.lines.append((facts.sha256, facts.path))
-        content = self._read(index, facts)
+        number = self.told.add(facts.path, facts.sha256, facts.rows)
+        file = self._file_of(parsed, index, facts)
+        content = self._read(file)
+        if content is None:  # an erasure may have come between
+            newer = self._standing.look_again(parsed, _folder(facts.path))
+            if newer is not None and newer.number > file.told_by:
+                file = self._redacted(parsed, newer)
+                content = self._read(file)
         if content is None:
+            self._absent[number] = index
+            self._unread = True
+            return
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            self._findings.add(
+                "segment",
+                file.path,
+                f"has been altered or damaged: its SHA-256 is not the one in entry {file.told_by} of the log "
+                f"(it holds the payloads of entries {facts.first} to {facts.end - 1})",
+            )
             self._unread = True
             return
         self.bytes += len(content)
-        self._compare(content, facts, parsed.day)
+        self._compare(content, file)
+
+    def take_redacted(self, index: int, facts: RedactedFacts) -> None:
+        """Take the entry of a file in another's place; it was compared where its segment was told of."""
+        self._end_chunk()
+        number = self.told.replace(index, facts)
+        segment = parse_segment_path(facts.path)
+        if number is None or segment is None:
+            return
+        plain = segment._replace(redacted=None)
+        newest = self._standing.newest(plain)
+        if newest is None or newest.number < index:
+            newest = self._standing.look_again(plain, _folder(facts.path))
+        if newest is None or newest.number < index:
+            self._absent[number] = index
 
     def skip(self) -> None:
         """Take note that entries could not be read: what is missing from now on may stand in them."""
@@ -127,62 +175,92 @@ class SegmentChecks:
         """Report what is left when the log ends."""
         self._end_chunk()
         self._report_rowless(None)
+        self.told.end()
+        for number, index in self._absent.items():
+            path = self.told.path(number)
+            if self._standing.is_unread(path):
+                continue  # the file that stands for it by now is named by an entry that cannot be read
+            self._findings.add("segment", path, f"is missing: entry {index} of the log tells of it")
 
-    def _read(self, index: int, facts: SegmentFacts) -> bytes | None:
+    @property
+    def _standing(self) -> Redactions:
+        assert self._redactions is not None  # noqa: S101 - use comes first
+        return self._redactions
+
+    def _file_of(self, segment: SegmentPath, index: int, facts: SegmentFacts) -> _File:
+        """Return the file with a segment's rows."""
+        newest = self._standing.newest(segment)
+        return self._file(segment, index, facts) if newest is None else self._redacted(segment, newest)
+
+    def _redacted(self, segment: SegmentPath, newest: Redacted) -> _File:
+        return self._file(segment, newest.number, newest.facts)
+
+    def _file(self, segment: SegmentPath, told_by: int, facts: SegmentFacts | RedactedFacts) -> _File:
+        at = told_by if isinstance(facts, RedactedFacts) else None
+        known, owed = self._standing.known_to(at), self._standing.owed_by(at)
+        return _File(facts.path, facts.sha256, facts.rows, told_by, segment, known, owed)
+
+    def _read(self, file: _File) -> bytes | None:
         try:
-            content = self._place.read(facts.path)
+            return self._place.read(file.path)
         except ArchiveDiffers as error:
-            self._findings.add("segment", facts.path, f"cannot be read: {error}")
+            self._findings.add("segment", file.path, f"cannot be read: {error}")
             return None
-        if content is None:
-            self._findings.add("segment", facts.path, f"is missing: entry {index} of the log tells of it")
-            return None
-        if hashlib.sha256(content).hexdigest() != facts.sha256:
-            self._findings.add(
-                "segment",
-                facts.path,
-                f"has been altered or damaged: its SHA-256 is not the one in entry {index} of the log "
-                f"(it holds the payloads of entries {facts.first} to {facts.end - 1})",
-            )
-            return None
-        return content
 
-    def _compare(self, content: bytes, facts: SegmentFacts, day: date | None) -> None:
+    def _compare(self, content: bytes, file: _File) -> None:
         """Compare the rows of a file whose bytes are those that the log tells of."""
         before, last = self.rows, -1
+        is_erased_from = bool(file.known or file.owed)
         try:
             for rows in read_segment(content):
                 agreeing: list[ArchivedRow] = []
-                for index, record, data, salt in _records(rows):
+                for row in rows_of(rows):
+                    index = row[0]
                     if index <= last:
-                        self._row(facts, index, "stands out of order, or a second time")
+                        self._row(file, index, "stands out of order, or a second time")
                     last = index
-                    entry = self._entry_of_row(facts, index)
+                    entry = self._entry_of_row(file, index)
                     if entry is None:
                         continue
-                    wrong = _difference(entry, record, day, self._text_of(record.received_at))
-                    if wrong is None and _hash_of(record, data, salt) != entry.payload:
-                        wrong = "the payload, whose hash is another"
-                    if wrong is None:
-                        agreeing.append(ArchivedRow(index, entry, record, data, salt))
-                    else:
-                        self._row_differs(facts, index, entry, wrong)
+                    is_empty = False
+                    if is_erased_from or row[3] is None:
+                        is_empty, wrong = _emptiness(file, entry, row)
+                        if wrong is not None:
+                            self._row(file, index, wrong)
+                            continue
+                    agreed = self._agreed(file, entry, row, is_empty=is_empty)
+                    if agreed is not None:
+                        agreeing.append(agreed)
                 self.rows += len(rows.entry)
                 self._take_rows(agreeing)
         except ValueError as error:
-            self._findings.add("segment", facts.path, f"cannot be read: {error}")
+            self._findings.add("segment", file.path, f"cannot be read: {error}")
             self._unread = True
             return
-        if self.rows - before != facts.rows:
+        if self.rows - before != file.rows:
             self._findings.add(
-                "segment", facts.path, f"has {self.rows - before:,} rows, and the log tells of {facts.rows:,}"
+                "segment", file.path, f"has {self.rows - before:,} rows, and the log tells of {file.rows:,}"
             )
 
-    def _entry_of_row(self, facts: SegmentFacts, index: int) -> Entry | None:
+    def _agreed(self, file: _File, entry: Entry, row: Row, *, is_empty: bool) -> ArchivedRow | None:
+        """Return a row that agrees with its entry, or report how it does not."""
+        index, record, data, salt = row
+        received = self._text_of(record.received_at)
+        wrong = difference(entry, record, file.segment.day, received, is_erased=is_empty)
+        if wrong is None and not is_empty and hash_of(record, data, salt) != entry.payload:
+            wrong = "the payload, whose hash is another"
+        if wrong is None:
+            self.erased += is_empty
+            return ArchivedRow(index, entry, record, data, salt or b"", is_empty)
+        what = place_of_event(entry.task, entry.group, entry.timestamp, entry.ordinal)
+        self._row(file, index, f"and the log tell different things of {what}: {wrong}")
+        return None
+
+    def _entry_of_row(self, file: _File, index: int) -> Entry | None:
         """Return the entry that waits for this row, or report that none does."""
-        entry = self._waiting.pop(index, None) if facts.first <= index < facts.end else None
+        entry = self._waiting.pop(index, None) if file.segment.first <= index < file.segment.end else None
         if entry is None and not self._unread:
-            self._row(facts, index, "belongs to no entry of the log")
+            self._row(file, index, "belongs to no entry of the log")
         return entry
 
     def _text_of(self, moment: datetime) -> str:
@@ -191,12 +269,8 @@ class SegmentChecks:
             self._moment, self._moment_text = moment, text_of_moment(moment)
         return self._moment_text
 
-    def _row_differs(self, facts: SegmentFacts, index: int, entry: Entry, wrong: str) -> None:
-        what = place_of_event(entry.task, entry.group, entry.timestamp, entry.ordinal)
-        self._row(facts, index, f"and the log tell different things of {what}: {wrong}")
-
-    def _row(self, facts: SegmentFacts, index: int, sentence: str) -> None:
-        self._findings.add("row", f"{facts.path}, row of entry {index}", sentence)
+    def _row(self, file: _File, index: int, sentence: str) -> None:
+        self._findings.add("row", f"{file.path}, row of entry {index}", sentence)
 
     def _end_chunk(self) -> None:
         """Report entries whose rows should have stood in the segments that have been read."""
@@ -220,104 +294,24 @@ class SegmentChecks:
         self._unread = False
 
 
-def _records(rows: Rows) -> Iterator[tuple[int, Record, bytes | None, bytes]]:
-    """Yield each row: its entry's index, what it tells, its data in UTF-8, its salt.
-
-    Raises ValueError for what no row can be.
-    """
-    for (
-        index,
-        type_,
-        task_id,
-        group_id,
-        timestamp,
-        timestamp_text,
-        occurred_at,
-        ordinal,
-        revision,
-        seq,
-        received_at,
-        run_id,
-        number,
-        data,
-        extra,
-        raw,
-        salt,
-    ) in zip(*rows, strict=True):
-        if index is None or salt is None or received_at is None:
-            raise ValueError("a row in it lacks what each row has")
-        record = Record(
-            type=type_,
-            received_at=received_at,
-            task_id=task_id,
-            group_id=group_id,
-            timestamp=timestamp,
-            ordinal=ordinal,
-            revision=revision,
-            run_id=run_id,
-            number=number,
-            seq=seq,
-            timestamp_text=timestamp_text,
-            occurred_at=occurred_at,
-            data="" if data is not None else None,  # what is hashed is made of the bytes, below
-            extra=extra,
-            raw=raw,
-        )
-        yield index, record, data, salt
-
-
-def _difference(entry: Entry, record: Record, day: date | None, received: str) -> str | None:
-    """Tell which column of a row is not what its entry says; None if none is, its payload apart."""
-    told = (
-        entry.type,
-        entry.task,
-        entry.group,
-        entry.timestamp,
-        entry.ordinal,
-        entry.revision,
-        entry.run,
-        entry.id,
-        entry.received,
-    )
-    stands = (
-        record.type,
-        record.task_id,
-        record.group_id,
-        record.timestamp,
-        record.ordinal,
-        record.revision,
-        record.run_id,
-        record.number,
-        received,
-    )
-    if told != stands:
-        return next(name for name, one, other in zip(_COLUMNS, told, stands, strict=True) if one != other)
-    if entry.timestamp_text != (record.timestamp_text if is_told_in_entry(record) else None):
-        return "timestamp_text"
-    moment = record.received_at if record.type in _BY_RECEIPT else record.occurred_at
-    if not _is_the_instant(record) or day != (None if moment is None else moment.date()):
-        return "occurred_at, or the date in the file's name"
-    return None
-
-
-def _hash_of(record: Record, data: bytes | None, salt: bytes) -> str | None:
-    """Return what an entry should say of a payload; None if the salt is none."""
-    if len(salt) != SALT_BYTES:
-        return None
-    payload = payload_of(record)
-    if record.raw is None and data:  # payload_of was given no data, which stands in front of all else
-        return payload_hash(salt, data + payload if payload else data)
-    return payload_hash(salt, payload)
-
-
-def _is_the_instant(record: Record) -> bool:
-    """Tell whether the moment is that of the key, as far as the key can tell it."""
-    if record.occurred_at is None or record.timestamp in (None, NO_TIMESTAMP):
-        return True
-    passed = record.occurred_at - _EPOCH
-    micros = (passed.days * 86_400 + passed.seconds) * 1_000_000 + passed.microseconds
-    return micros == (record.timestamp or 0) // 1_000
+def _emptiness(file: _File, entry: Entry, row: Row) -> tuple[bool, str | None]:
+    """Tell whether a row is empty, and what is wrong with that it is, or is not."""
+    index, record, data, salt = row
+    by = file.known.of(index, entry)
+    if by is not None:
+        left = left_of(record, data, salt)
+        return True, None if left is None else f"was erased, says entry {by} of the log, and {left}"
+    if salt is None:
+        return True, "has lost its payload, and no erasure of the log means it"
+    owed = file.owed.of(index, entry)
+    if owed is None:
+        return False, None
+    return False, f"was to be erased, says entry {owed} of the log, and its payload is still there"
 
 
 def _entry(index: int) -> str:
     return f"entry {index}"
+
+
+def _folder(path: str) -> str:
+    return f"{path.rpartition('/')[0]}/"

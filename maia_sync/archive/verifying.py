@@ -31,7 +31,11 @@ class DatabaseFigures(msgspec.Struct, frozen=True, kw_only=True):
     events: int
     """Events and revisions that were looked up there."""
     rows: int
-    """Quarantined elements, sent messages and runs that were looked up there."""
+    """Quarantined elements, sent messages, runs, holds and erasures that were looked up there."""
+    pruned: int
+    """Payloads that were taken out there, and that the archive alone has."""
+    erased: int
+    """Payloads that were erased from both."""
     waiting: int
     """Rows there that the next create archives."""
     not_enrolled: int
@@ -60,7 +64,9 @@ class ArchiveReport(msgspec.Struct, frozen=True, kw_only=True):
     segments: int
     segment_bytes: int
     payloads: int
-    """Rows of segments that were compared with their entries."""
+    """Rows of segments that were compared with their entries; of these ..."""
+    erased: int
+    """... so many are empty, as an erasure in the log says that they should be."""
     unchecked: int
     """Payloads that could not be, as their segment is missing or altered."""
     database: DatabaseFigures | None

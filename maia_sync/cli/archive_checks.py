@@ -19,9 +19,10 @@ from maia_sync.cli.wording import counted, sized
 from maia_sync.errors import EXIT_DIFFERENCE, EXIT_OK, DatabaseError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from maia_sync.app import App
+    from maia_sync.archive.finding import Finding
     from maia_sync.archive.note import VerifierKey
     from maia_sync.archive.place import Place
     from maia_sync.archive.verifying import ArchiveReport, Comparison, Progress
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN = 100
 _NUMBER = re.compile(r"[0-9]{1,18}")
-_NOUNS = ("event", "revision", "run", "segment")
+_NOUNS = ("event", "revision", "run", "segment", "task", "hold", "erasure")
 Key = Annotated[
     str | None,
     typer.Option(
@@ -75,7 +76,7 @@ def verify(
     with (
         _comparison(invocation, verifier, wanted=not no_database, may_lack=may_lack) as (comparison, notes),
         noticed() as stopped,
-        _watched() as progress,
+        watched("Verifying") as progress,
     ):
         report = verify_archive(
             where,
@@ -91,7 +92,7 @@ def verify(
     else:
         for line in summarize_archive(report):
             say(line)
-        _print_findings(report)
+        print_findings(report.findings, report.finding_count)
     if report.finding_count:
         return EXIT_DIFFERENCE
     return EXIT_OK if report.interrupted_by is None else exit_code_of_signal(report.interrupted_by)
@@ -144,13 +145,13 @@ def _is_lacking(invocation: "Invocation", app: "App") -> bool:
 
 
 @contextmanager
-def _watched() -> "Iterator[Progress | None]":
-    """Yield what shows how far a verification is, on a terminal."""
+def watched(what: str) -> "Iterator[Progress | None]":
+    """Yield what shows how far the reading of a log is, on a terminal."""
     if not sys.stderr.isatty():
         yield None
         return
-    with console(stderr=True).status("Verifying") as status:
-        yield lambda done, total: status.update(f"Verifying: {done:,} of {total:,} entries")
+    with console(stderr=True).status(what) as status:
+        yield lambda done, total: status.update(f"{what}: {done:,} of {total:,} entries")
 
 
 def summarize_archive(report: "ArchiveReport") -> "Iterator[str]":
@@ -173,6 +174,8 @@ def summarize_archive(report: "ArchiveReport") -> "Iterator[str]":
             f"  Payloads: {report.payloads:,} in {counted(report.segments, 'data segment')} "
             f"({sized(report.segment_bytes)})"
         )
+        if report.erased:
+            yield f"  Erased: {counted(report.erased, 'payload')}, as the log says; the entries stay"
         if report.unchecked:
             yield f"  {counted(report.unchecked, 'payload')} could not be compared"
         yield from _of_database(report)
@@ -198,19 +201,22 @@ def _of_database(report: "ArchiveReport") -> "Iterator[str]":
         f"  Database: {counted(figures.events, 'payload')} of events and "
         f"{counted(figures.rows, 'other row')} looked up in {figures.place}"
     )
+    if figures.pruned:
+        yield f"  Pruned there: {counted(figures.pruned, 'payload')}, which the archive alone has"
     if figures.waiting:
         yield f"  Waiting there for the next create: {counted(figures.waiting, 'change')}"
     if figures.not_enrolled:
         yield f"  {counted(figures.not_enrolled, 'task')} there not archived so far: the next create begins"
 
 
-def _print_findings(report: "ArchiveReport") -> None:
-    shown = report.findings[:_MOST_SHOWN]
+def print_findings(findings: "Sequence[Finding]", count: int) -> None:
+    """Print the first of so many findings as a table."""
+    shown = findings[:_MOST_SHOWN]
     if shown:
         say()
         rows = [(finding.kind, finding.place, finding.sentence) for finding in shown]
         print_table(make_table(("difference", "where", "what"), rows, yielding="what"))
-    more = report.finding_count - len(shown)
+    more = count - len(shown)
     if more:
         say(f"\n... and {counted(more, 'more difference')}")
 

@@ -43,13 +43,14 @@ def entries(
 ) -> int:
     """Print the entries of the log, each verified against the signed checkpoint.
 
-    Runs, vanished events and data segments stand here alone. Needs no database.
+    Runs, vanished events, holds, erasures and data segments stand here alone. Needs no database.
     """
+    from maia_sync.archive.entry import TYPES
     from maia_sync.archive.prove import open_log
     from maia_sync.cli.archive_telling import line_of
 
-    if type_ is not None and type_ not in (types := _types()):
-        raise UsageError(f"--type: expected one of {', '.join(types)}")
+    if type_ is not None and type_ not in TYPES:
+        raise UsageError(f"--type: expected one of {', '.join(TYPES)}")
     task_id = None if task is None else parse_task_id(task)
     invocation = invocation_of(context)
     log, _ = open_log(find_place(invocation, place), find_key(invocation, key))
@@ -67,14 +68,6 @@ def entries(
             say(line_of(number, entry))
         left = None if left is None else left - 1
     return EXIT_OK
-
-
-def _types() -> tuple[str, ...]:
-    from typing import get_args
-
-    from maia_sync.store.archived import RecordType
-
-    return (*get_args(RecordType), "segment")
 
 
 def _read(log: "LogReader", start: int) -> "Iterator[tuple[int, bytes, Entry]]":

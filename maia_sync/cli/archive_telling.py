@@ -5,20 +5,27 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from maia_sync.archive.entry import SegmentFacts, facts_of
+from maia_sync.archive.entry import RedactedFacts, SegmentFacts, facts_of
 from maia_sync.archive.finding import shown
 from maia_sync.cli.durations import show_moment
 from maia_sync.cli.escaping import one_line
 from maia_sync.cli.wording import counted, sized
 from maia_sync.model import NO_TIMESTAMP
-from maia_sync.store.archived import QuarantineFacts, RunFacts, SentFacts
+from maia_sync.store.archived import (
+    ErasureFacts,
+    HoldFacts,
+    QuarantineFacts,
+    RunFacts,
+    SentFacts,
+    TaskFacts,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maia_sync.archive.entry import Entry
 
-_NUMBERED = {"run": "Run", "sent": "Message", "quarantine": "Element"}
+_NUMBERED = {"run": "Run", "sent": "Message", "quarantine": "Element", "hold": "Hold", "erasure": "Erasure"}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = 10**9
 _LONGEST_TYPE = len("quarantine")
@@ -59,10 +66,47 @@ def told_of(entry: Entry) -> Iterator[tuple[str, str]]:
             yield from _error(facts.error)
         case QuarantineFacts():
             yield "Reason", facts.reason
-        case SegmentFacts():
-            yield "File", facts.path
-            yield "SHA-256", facts.sha256
-            yield "Rows", f"{facts.rows:,}, of entries {facts.first} to {facts.end - 1}"
+        case SegmentFacts() | RedactedFacts():
+            yield from _of_file(facts)
+        case TaskFacts():
+            yield from _of_task(facts)
+        case HoldFacts():
+            yield from _of_hold(entry, facts)
+        case ErasureFacts():
+            yield "Before", facts.before or "any time"
+            yield "Payloads", f"{facts.payloads:,}"
+            yield "Erased by", facts.erased_by
+            yield "Reason", facts.reason
+            yield "Basis", facts.basis
+
+
+def _of_file(file: SegmentFacts | RedactedFacts) -> Iterator[tuple[str, str]]:
+    yield "File", file.path
+    yield "SHA-256", file.sha256
+    yield "Rows", f"{file.rows:,}, of entries {file.first} to {file.end - 1}"
+    if isinstance(file, RedactedFacts):
+        yield "In place of", file.replaces
+        yield "Erasure", f"entry {file.erasure}"
+
+
+def _of_task(task: TaskFacts) -> Iterator[tuple[str, str]]:
+    if task.label is not None:
+        yield "Label", shown(task.label)
+    yield "Status", task.status if task.paused_by is None else f"{task.status} by {task.paused_by}"
+    yield "Tracked since", show_moment(task.tracked_at)
+    yield "Listed by", ", ".join(task.sources) or "nobody"
+    yield "Order", task.log_order or "not known yet"
+
+
+def _of_hold(entry: Entry, hold: HoldFacts) -> Iterator[tuple[str, str]]:
+    if entry.task is None:
+        yield "On", "all tasks"
+    yield "Held by", hold.held_by
+    yield "Reason", hold.reason
+    if hold.released_at is not None:
+        yield "Released", show_moment(hold.released_at)
+        yield "Released by", hold.released_by or "not known"
+        yield "Released because", hold.release_reason or "not known"
 
 
 def _timestamp(entry: Entry) -> str | None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Task, TaskStatus
     from maia_sync.settings import ScheduleSettings
     from maia_sync.store.archive_standing import ArchiveStanding
+    from maia_sync.store.retention_standing import RetentionStanding
     from maia_sync.store.standing import Backlog, Leases, ListedTask, Staleness, Standing
 
 _MOST_ERRORS = 10
@@ -36,12 +37,16 @@ def print_standing(
     bound: float,
     schedule: ScheduleSettings,
     archive: ArchiveStanding | None = None,
+    retention: RetentionStanding | None = None,
 ) -> None:
     """Print it all; `bound` is the lag in seconds beyond which a task is stale."""
     for line in overview_lines(standing, bound, schedule):
         _say_cut(line)
     if archive is not None:
         for line in archive_lines(archive, standing.now):
+            _say_cut(line)
+    if retention is not None:
+        for line in retention_lines(retention, standing.now):
             _say_cut(line)
     _print_leases(standing.leases, standing.now)
     _print_troubles(standing, schedule)
@@ -85,12 +90,37 @@ def archive_lines(archive: ArchiveStanding, now: datetime) -> Iterator[str]:
             (waiting.quarantined, "quarantined element"),
             (waiting.sent, "message"),
             (waiting.runs, "run"),
+            (waiting.holds, "hold"),
         )
         if number
     ]
     yield f"To archive   {', '.join(parts) or 'nothing'}"
     if archive.anchor_error is not None:
         yield f"Anchoring    failed: {one_line(archive.anchor_error)}"
+
+
+def retention_lines(retention: RetentionStanding, now: datetime) -> Iterator[str]:
+    """Yield the lines that tell what goes from the database, what went, and what must not."""
+    from maia_sync.store.pruning import MOST_COUNTED
+
+    if retention.retention_seconds is not None and retention.come_of_age is not None:
+        have = counted(retention.come_of_age, "event")
+        if retention.come_of_age >= MOST_COUNTED:
+            have = f"{have} or more"
+        kept = f"payloads stay for {show_duration(retention.retention_seconds)}"
+        yield f"Retention    {kept}; {have} to prune now"
+    last = retention.last_prune
+    if last is not None:
+        held = f", {last.held:,} left on legal hold" if last.held else ""
+        what = f"{counted(last.payloads, 'payload')}{held}"
+        when = f"begun {show_ago(last.started_at, now)}, at work or cut off"
+        yield f"Pruned       {what}, {when if last.ended_at is None else show_ago(last.ended_at, now)}"
+    if retention.holds:
+        holds = counted(retention.holds, "hold")
+        yield f"Legal hold   {holds} in force: `maia-sync archive holds` lists them"
+    if retention.unfinished_erasures:
+        unfinished = counted(retention.unfinished_erasures, "erasure")
+        yield f"Erasing      {unfinished} unfinished: the next `maia-sync archive create` goes on"
 
 
 def _due(backlog: Backlog, now: datetime) -> str:

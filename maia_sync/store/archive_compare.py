@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from itertools import chain, groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
 from sqlalchemy import LargeBinary, Text, cast, literal, or_, select, text
 
+from maia_sync.facet_settings import FACETS
 from maia_sync.store.archive_journal import decode_changes, names_in
-from maia_sync.store.archive_numbered import QUARANTINE, RUNS, SENT
-from maia_sync.store.moments import as_given, moment_as_text, read_row, read_value
+from maia_sync.store.moments import as_given, moment_as_text, read_value
 from maia_sync.store.schema import (
     archive_checkpoint,
+    archive_erasure,
     archive_journal,
     task,
     task_event,
@@ -30,17 +31,12 @@ if TYPE_CHECKING:
 
     from maia_sync.store.archive_journal import RowName
     from maia_sync.store.archive_log import CheckpointStatus
-    from maia_sync.store.archive_numbered import Numbered
-    from maia_sync.store.archived import Record
     from maia_sync.store.database import Transaction
 
 _CHUNK: Final = 500
 _STREAMED: Final = 2_000
 EventName: TypeAlias = tuple[str, str, int, int, int]
 """(task_id, group_id, timestamp, ordinal, revision): one payload of an event."""
-Kind: TypeAlias = Literal["quarantine", "sent", "run"]
-"""What is named by the id of its row."""
-_NUMBERED: Final[dict[Kind, Numbered]] = {"quarantine": QUARANTINE, "sent": SENT, "run": RUNS}
 
 
 class StoredPayload(msgspec.Struct, frozen=True, gc=False):
@@ -57,6 +53,21 @@ class StoredPayload(msgspec.Struct, frozen=True, gc=False):
     """A moment that is stored beside and can be no other than `received_at`; None if there is none."""
     run_id: int | None
     seq: int
+    is_removed: bool
+    """Whether the payload was taken out: see `read_removed`."""
+
+
+class RemovedPayload(msgspec.Struct, frozen=True, gc=False):
+    """What is left of a payload that was taken out; moments as above, and whatever else stands there."""
+
+    pruned_at: str | None
+    erased_at: str | None
+    digest: bytes | str | float | None
+    canonical: bytes | str | float | None
+    """None of a superseded one, which has no such column."""
+    is_newest: bool
+    has_facets: bool
+    """Whether something stands there still that was read from the payload."""
 
 
 # Payloads
@@ -75,12 +86,14 @@ def read_payloads(tx: Transaction, names: Sequence[EventName]) -> list[StoredPay
         if row is not None and not type(row[4]) is type(row[5]) is int:
             stored = "seq" if type(row[5]) is int else "revision"
         elif row is not None and row[5] >= name[4]:
-            data, extra, stamp, occurred_at, seq, revision, first_seen_at, last_changed_at, run_id = row
+            data, extra, stamp, occurred_at, seq, revision, first_seen_at, last_changed_at, run_id, gone = row
             if revision > name[4]:
                 earlier.append(at)
             also_at = None if name[4] else first_seen_at
+            is_newest, is_removed = revision == name[4], gone is not None
             stored = StoredPayload(
-                data, extra, stamp, occurred_at, revision == name[4], last_changed_at, also_at, run_id, seq
+                *(data, extra, stamp, occurred_at, is_newest),
+                *(last_changed_at, also_at, run_id, seq, is_removed),
             )
         found.append(stored)
     if earlier:
@@ -98,7 +111,7 @@ def _put_earlier(
         if row is None or not isinstance(newest, StoredPayload):
             found[at] = None
             continue
-        data, extra, stamp, seen_at, run_id = row
+        data, extra, stamp, seen_at, run_id, gone = row
         found[at] = StoredPayload(
             data,
             extra,
@@ -109,6 +122,7 @@ def _put_earlier(
             also_at=newest.also_at,
             run_id=run_id,
             seq=newest.seq,
+            is_removed=gone is not None,
         )
 
 
@@ -126,12 +140,13 @@ def read_superseded_at(tx: Transaction, names: Sequence[EventName]) -> list[str 
 _OF_ONE: Final = "task_id = ? AND group_id = ? AND timestamp = ? AND ordinal = ?"
 _DATA: Final = "CASE typeof(data) WHEN 'blob' THEN 0 ELSE CAST(data AS BLOB) END"
 """The bytes of a text, and nothing that equals them if it is none."""
+_GONE: Final = "COALESCE(pruned_at, erased_at)"
 _SQLITE: Final = (
     f"SELECT {_DATA}, extra, timestamp_text, occurred_at, seq, revision, first_seen_at, "
-    f"last_changed_at, run_id FROM task_event WHERE {_OF_ONE}"
+    f"last_changed_at, run_id, {_GONE} FROM task_event WHERE {_OF_ONE}"
 )
 _SQLITE_EARLIER: Final = (
-    f"SELECT {_DATA}, extra, timestamp_text, seen_at, run_id FROM task_event_revision "
+    f"SELECT {_DATA}, extra, timestamp_text, seen_at, run_id, {_GONE} FROM task_event_revision "
     f"WHERE {_OF_ONE} AND revision = ?"
 )
 
@@ -161,11 +176,11 @@ _SAME: Final = (
 _POSTGRESQL: Final = text(
     "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
     f"{moment_as_text('e.occurred_at')}, e.seq, e.revision, {moment_as_text('e.first_seen_at')}, "
-    f"{moment_as_text('e.last_changed_at')}, e.run_id FROM {_KEYS} JOIN task_event e ON {_SAME}"
+    f"{moment_as_text('e.last_changed_at')}, e.run_id, {_GONE} FROM {_KEYS} JOIN task_event e ON {_SAME}"
 )
 _POSTGRESQL_EARLIER: Final = text(
     "SELECT k.place, CAST(e.data AS text), CAST(e.extra AS text), e.timestamp_text, "
-    f"{moment_as_text('e.seen_at')}, e.run_id FROM {_KEYS} "
+    f"{moment_as_text('e.seen_at')}, e.run_id, {_GONE} FROM {_KEYS} "
     f"JOIN task_event_revision e ON {_SAME} AND e.revision = k.revision"
 )
 
@@ -192,45 +207,48 @@ def _earlier_from_postgresql(tx: Transaction, names: Sequence[EventName]) -> lis
     return _from_postgresql(tx, names, _POSTGRESQL_EARLIER)
 
 
-# What has an id
+_FACETS: Final = " OR ".join(f"e.{name} IS NOT NULL" for name in FACETS)
+_REMOVED: Final = {
+    "task_event": f"e.digest, e.canonical, 1, ({_FACETS})",
+    "task_event_revision": "e.digest, NULL, 0, NULL",
+}
+"""What is read of a payload that was taken out, by the table in which its row stands."""
+_MARKS: Final = ("pruned_at", "erased_at")
 
 
-def read_numbered(tx: Transaction, kind: Kind, ids: Sequence[int]) -> dict[int, Record | str]:
-    """Return what the archive's records would say of rows now, by their ids.
-
-    Of a row that holds what its columns cannot, return which column that is.
-    """
-    numbered = _NUMBERED[kind]
-    columns = [*numbered.select.selected_columns]
-    given = numbered.select.with_only_columns(*(as_given(tx, column) for column in columns))
-    found: dict[int, Record | str] = {}
-    for at in range(0, len(ids), _CHUNK):
-        statement = given.where(numbered.table.c.id.in_(ids[at : at + _CHUNK]))
-        found |= {row.id: _record_of(numbered, columns, row) for row in tx.connection.execute(statement)}
+def read_removed(tx: Transaction, names: Sequence[EventName]) -> list[RemovedPayload | None]:
+    """Return what is left of payloads that were taken out, in their order; None where no row is."""
+    found: list[RemovedPayload | None] = [None] * len(names)
+    read = _removed_from_postgresql if tx.is_postgresql else _removed_from_sqlite
+    for table in _REMOVED:
+        places = [at for at, held in enumerate(found) if held is None]
+        for at, row in zip(places, read(tx, table, [names[at] for at in places]), strict=True):
+            if row is not None:
+                pruned_at, erased_at, digest, canonical, is_newest, has_facets = row
+                found[at] = RemovedPayload(
+                    pruned_at, erased_at, digest, canonical, bool(is_newest), bool(has_facets)
+                )
     return found
 
 
-def _record_of(numbered: Numbered, columns: Sequence[Any], row: Any) -> Record | str:
-    read = read_row(columns, row)
-    if isinstance(read, str):
-        return read
-    record: Record = numbered.record_of(read)
-    return record
+def _removed_from_sqlite(
+    tx: Transaction, table: str, names: Sequence[EventName]
+) -> list[tuple[Any, ...] | None]:
+    marks = ", ".join(f"e.{name}" for name in _MARKS)
+    statement = f"SELECT {marks}, {_REMOVED[table]} FROM {table} e WHERE {_OF_ONE} AND revision = ?"
+    cursor = tx.connection.connection.cursor()
+    return [cursor.execute(statement, name).fetchone() for name in names]
 
 
-def read_numbers(tx: Transaction, kind: Kind, size: int) -> Iterator[tuple[int, bool]]:
-    """Yield the ids of a table's rows, each with whether a log of this size should have it as it is.
-
-    Runs that are not over are left out: they are not archived yet.
-    """
-    columns = _NUMBERED[kind].table.c
-    later = select(archive_checkpoint.c.id).where(archive_checkpoint.c.tree_size > size)
-    waits = or_(columns.checkpoint_id.is_(None), columns.checkpoint_id.in_(later))
-    statement = select(columns.id, waits)
-    if kind == "run":
-        statement = statement.where(columns.ended_at.is_not(None))
-    for number, is_waiting in _streamed(tx, statement):
-        yield number, not is_waiting
+def _removed_from_postgresql(
+    tx: Transaction, table: str, names: Sequence[EventName]
+) -> list[tuple[Any, ...] | None]:
+    marks = ", ".join(moment_as_text(f"e.{name}") for name in _MARKS)
+    statement = text(
+        f"SELECT k.place, NULL, {marks}, {_REMOVED[table]} FROM {_KEYS} "
+        f"JOIN {table} e ON {_SAME} AND e.revision = k.revision"
+    )
+    return [None if row is None else row[1:] for row in _from_postgresql(tx, names, statement)]
 
 
 # Sums
@@ -261,6 +279,24 @@ def read_enrolled(tx: Transaction) -> dict[str, bool]:
     """Return of each task whether it is archived."""
     statement = select(task.c.task_id, task.c.archived)
     return {task_id: bool(archived) for task_id, archived in tx.connection.execute(statement)}
+
+
+def read_told(tx: Transaction) -> Iterator[tuple[str, Any, Any]]:
+    """Yield each task, as what it was told last, and since when it is tracked; as they are given."""
+    statement = select(task.c.task_id, as_given(tx, task.c.archived_as), as_given(tx, task.c.tracked_at))
+    for row in _streamed(tx, statement):
+        yield row[0], row[1], row[2]
+
+
+def read_erasing(tx: Transaction, size: int) -> set[str]:
+    """Return the tasks of which payloads were erased since a log had this size."""
+    erasures, checkpoints = archive_erasure.c, archive_checkpoint.c
+    statement = (
+        select(erasures.task_id)
+        .join(archive_checkpoint, checkpoints.id == erasures.checkpoint_id)
+        .where(checkpoints.tree_size > size)
+    )
+    return set(tx.connection.execute(statement).scalars())
 
 
 def read_vanished(tx: Transaction) -> Iterator[tuple[str, str, int, int, Any]]:
@@ -395,6 +431,13 @@ def read_newest(tx: Transaction, origin: str, status: CheckpointStatus) -> Store
     with tx.connection.execute(statement, execution_options={"yield_per": 10}) as rows:
         read = (_checkpoint_of(columns, row) for row in rows)
         return next((each for each in read if each.fault is None), None)
+
+
+def has_newer(tx: Transaction, origin: str, size: int) -> bool:
+    """Tell whether there is a checkpoint of a larger log, be it pending."""
+    columns = archive_checkpoint.c
+    newer = select(columns.id).where(columns.origin == origin, columns.tree_size > size).limit(1)
+    return tx.connection.execute(newer).first() is not None
 
 
 def _columns_naming() -> list[Any]:

@@ -66,6 +66,10 @@ class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     last_changed_at: datetime
     vanished_at: datetime | None
     run_id: int | None
+    pruned_at: datetime | None = None
+    """When its payload was taken out of this database, if it was."""
+    erased_at: datetime | None = None
+    """... and out of the archive, too."""
 
     @property
     def position(self) -> Position:

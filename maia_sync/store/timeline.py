@@ -74,6 +74,10 @@ class TimelineRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost: float | None = None
+    pruned_at: datetime | None = None
+    """When its payload was taken out of this database, if it was."""
+    erased_at: datetime | None = None
+    """... and out of the archive, too."""
 
     @property
     def position(self) -> Position:
@@ -138,6 +142,8 @@ class Revision(msgspec.Struct, frozen=True, kw_only=True):
     seen_at: datetime
     superseded_at: datetime
     run_id: int | None
+    pruned_at: datetime | None = None
+    erased_at: datetime | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, kw_only=True):
@@ -148,6 +154,8 @@ class Refused(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     raw: bytes
     size: int
+    pruned_at: datetime | None = None
+    erased_at: datetime | None = None
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -346,10 +354,14 @@ def read_refused(
 ) -> list[Refused]:
     """Return a task's elements in quarantine, the latest first, those before an id."""
     columns = quarantine.c
-    raw = func.substr(columns.raw, 1, _SHOWN_OF_RAW, type_=columns.raw.type)
+    # SQLite's substr() makes NULL of no bytes at all.
+    raw = func.coalesce(func.substr(columns.raw, 1, _SHOWN_OF_RAW), b"", type_=columns.raw.type)
     size = func.length(columns.raw)
     statement = (
-        select(columns.id, columns.quarantined_at, columns.reason, raw.label("raw"), size.label("size"))
+        select(
+            *(columns.id, columns.quarantined_at, columns.reason, raw.label("raw"), size.label("size")),
+            *(columns.pruned_at, columns.erased_at),
+        )
         .where(columns.task_id == task_id)
         .order_by(columns.id.desc())
         .limit(limit)

@@ -15,7 +15,7 @@ import pytest
 from archived_entries import assert_sound, checkpoint_size, make_signer, read_entries
 from logs import TASK, event, events, world_of
 from memory_place import MemoryPlace
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from maia_sync.archive import chunk as chunks
 from maia_sync.archive import create as creating
@@ -30,7 +30,8 @@ from maia_sync.clock import ManualClock
 from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigError
 from maia_sync.store import archive_log
 from maia_sync.store.database import Database
-from maia_sync.store.schema import sync_run
+from maia_sync.store.schema import sync_run, task
+from maia_sync.store.tasks import upsert_tasks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,8 +76,8 @@ def test_each_create_adds_what_has_happened_since_and_payloads_are_kept_to_the_l
     database = stage.app.database
     stage.sync_well()
     first = archive(database, place, signer)
-    assert first.entries == {"event": 15, "run": 1}
-    assert (first.size_before, first.size_after, first.segments, first.checkpoints) == (0, 17, 1, 1)
+    assert first.entries == {"event": 15, "run": 1, "task": 1}
+    assert (first.size_before, first.size_after, first.segments, first.checkpoints) == (0, 18, 1, 1)
     assert (first.enrolled, first.was_cut_off, first.interrupted_by) == (1, False, None)
     log = stage.world.logs[TASK]
     log.remove(1)
@@ -98,8 +99,12 @@ def test_each_create_adds_what_has_happened_since_and_payloads_are_kept_to_the_l
 def test_where_nothing_is_new_nothing_is_made(stage_for: Callable[..., Stage], signer: Signer) -> None:
     stage, place = stage_for(world_of(events(3))), MemoryPlace()
     database = stage.app.database
+    with database.transaction() as tx:
+        tx.connection.execute(delete(task))
     report = archive(database, place, signer)
     assert (place.files, report.new, report.checkpoint, report.anchor) == ({}, 0, None, "no checkpoint")
+    with database.transaction() as tx:
+        upsert_tasks(tx, [TASK])
     stage.sync_well()
     archive(database, place, signer)
     before = dict(place.files)
@@ -118,7 +123,7 @@ def test_a_segment_is_written_for_each_date_and_one_for_what_has_none(
     stage, place = stage_for(world_of([*events(2), tomorrow, dated, undated])), MemoryPlace()
     stage.sync_well()
     report = archive(stage.app.database, place, signer)
-    range_ = "000000000000-000000000006.parquet"
+    range_ = "000000000000-000000000007.parquet"
     dates = ("2026-01-05", "2026-01-06", "__HIVE_DEFAULT_PARTITION__")
     paths = [f"data/date={date}/{range_}" for date in dates]
     assert [path for path in sorted(place.files) if path.startswith("data/")] == paths
@@ -154,12 +159,13 @@ def test_many_records_are_archived_in_rounds_each_with_a_checkpoint_and_chunks(
 
     report = archive(database, place, signer, observers=[watch])
     assert max(most) <= (2, 0), "a chunk that was written holds nothing any more"
-    assert report.new == 421
+    assert report.new == 422
     assert report.segments == 5
     assert [one.entries for one in told] == sorted(one.entries for one in told)
     assert told[-1].entries == report.new
     assert told[-1].segment_bytes == report.segment_bytes
-    assert len([path for path in place.files if path.startswith("checkpoints/")]) == report.checkpoints
+    copies = [path for path in place.files if path.startswith("checkpoints/")]
+    assert len(copies) == report.checkpoints + 1, "the first one told how the task is tracked"
     assert_sound(place, signer.verifier, database)
 
 
@@ -179,7 +185,7 @@ def test_a_create_that_is_stopped_leaves_the_old_checkpoint_and_the_next_one_goe
     assert (left.since, left.origin) == (0, signer.name)
     assert "tile/entries/000" in place.files
     report = archive(database, place, signer)
-    assert (report.was_cut_off, report.entries) == (True, {"event": 900, "run": 1})
+    assert (report.was_cut_off, report.entries) == (True, {"event": 900, "run": 1, "task": 1})
     assert UNFINISHED not in place.files
     assert_sound(place, signer.verifier, database)
     assert archive(database, place, signer, stopped=lambda: 2).interrupted_by == 2
@@ -225,7 +231,7 @@ def test_of_two_creates_at_once_in_a_folder_one_is_refused(
         archive(database, FolderPlace(tmp_path / "archive"), signer, worker="two")
     go_on.set()
     first.join()
-    assert reports[0].entries == {"event": 30, "run": 1}
+    assert reports[0].entries == {"event": 30, "run": 1, "task": 1}
     assert archive(database, FolderPlace(tmp_path / "archive"), signer, worker="two").new == 0
 
 
@@ -363,7 +369,7 @@ def new_sqlite(migrated_sqlite: Path, tmp_path: Path, cleanup: Any) -> Callable[
 
 
 @sqlite_only
-@pytest.mark.parametrize("path", ["tile/0/000.p/7", "tile/entries/000.p/7", "SHA256SUMS"])
+@pytest.mark.parametrize("path", ["tile/0/000.p/8", "tile/entries/000.p/8", "SHA256SUMS"])
 def test_nothing_is_appended_to_a_log_whose_end_was_altered(
     path: str, stage_for: Callable[..., Stage], signer: Signer
 ) -> None:
@@ -399,7 +405,7 @@ def test_a_checkpoint_that_could_not_be_anchored_is_anchored_by_the_next_create(
         raise ArchiveError("the keeper is away")
 
     report = archive(database, place, signer, anchor=broken)
-    assert (report.anchor, report.anchor_error, report.new) == ("failed", "the keeper is away", 4)
+    assert (report.anchor, report.anchor_error, report.new) == ("failed", "the keeper is away", 5)
     assert_sound(place, signer.verifier, database)
     (seen,) = look_with(database, place, most=9).checkpoints
     assert (seen.anchored_at, seen.anchor_error) == (None, "the keeper is away")
@@ -458,6 +464,8 @@ def test_what_arrives_while_a_create_is_at_work_is_archived_by_the_next_one(
         stage.world.logs[TASK].append(event(9))
         stage.sync_well()
 
-    assert archive(database, place, signer, observers=[more]).entries == {"event": 4, "run": 1}
-    assert archive(database, place, signer).entries == {"event": 1, "run": 1}
+    assert archive(database, place, signer, observers=[more]).entries == {"event": 4, "run": 1, "task": 1}
+    assert archive(database, place, signer).entries == {"event": 1, "run": 1, "task": 1}, (
+        "its log's order is known"
+    )
     assert_sound(place, signer.verifier, database)

@@ -135,7 +135,7 @@ def test_a_whole_archive_is_made_and_verified_there(
     key = make_key(tmp_path / "archive.key", "example.com/log")
     stage = stage_for(world_of(events(300)), archive__url=s3_url, archive__key_file=tmp_path / "archive.key")
     stage.sync_well()
-    assert stage.app.create_archive().entries == {"event": 300, "run": 1}
+    assert stage.app.create_archive().entries == {"event": 300, "run": 1, "task": 1}
     stage.world.logs[TASK].extend(events(10, 300))
     stage.sync_well()
     with stage.app.database.transaction() as tx:

@@ -67,7 +67,7 @@ def test_each_entry_can_be_proven(archive: SmallArchive) -> None:
         proven = check_proof(decode_proof(encode_proof(prove(archive.place, key, number))), key)
         assert (proven.number, proven.entry) == (number, entries[number])
         assert (proven.payload is None) == (entries[number].payload is None)
-    with pytest.raises(UsageError, match="has no entry 606"):
+    with pytest.raises(UsageError, match="has no entry 608"):
         prove(archive.place, key, len(entries))
 
 
@@ -166,7 +166,7 @@ def test_verify_prove_and_check_proof_on_the_command_line(
     assert json.loads(ran("check-proof", proof, "--json"))["number"] == 3
     ran("check-proof", proof, "--payload", str(tmp_path / "payload"))
     assert json.loads((tmp_path / "payload").read_bytes())["n"] == 3
-    for wrong in (f"{TASK}/17", f"{TASK}/x", "no-uuid", "606"):
+    for wrong in (f"{TASK}/17", f"{TASK}/x", "no-uuid", "608"):
         assert "Error: " in ran("prove", wrong, "-o", proof, code=2)
     (tmp_path / "archive" / "tile" / "0" / "000").unlink()
     told = ran("verify", code=7)

@@ -1,6 +1,7 @@
 """Is every alteration of an archive, or of the database that it was made of, detected and its place named?
 
-Thousands of random ones, a third of them by somebody who makes anew whatever can be made without the key.
+Thousands of random ones, a third of them by somebody who makes anew whatever can be made without the key. The
+archive is one from which payloads were erased twice, and others were pruned from the database.
 """
 
 from __future__ import annotations
@@ -8,13 +9,15 @@ from __future__ import annotations
 import random
 import secrets
 from collections import Counter
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from archive_attacker import Damage, Forgery, changed_paths
+from hand_erasure import WHEN, erase, prune, use_digest_key
+from logs import TASK
 from memory_place import MemoryPlace
-from small_archive import make_small_archive
+from small_archive import OTHER, make_small_archive
 from sqlalchemy import delete, insert, select
 
 from maia_sync.archive.keys import load_signer, make_key
@@ -48,10 +51,11 @@ def test_every_alteration_is_found_and_its_place_named(
 ) -> None:
     print(f"seed {seed}")
     archive = make_small_archive(stage_for, tmp_path)
+    kept = take_payloads_out(archive, tmp_path)
     trials = TRIALS["sqlite" if database_url.startswith("sqlite") else "postgresql"]
     tried: Counter[str] = Counter()
     for number in range(trials["damage"]):
-        tried[damaged(archive, random.Random(f"{seed} damage {number}"), f"damage {number}")] += 1
+        tried[damaged(archive, kept, random.Random(f"{seed} damage {number}"), f"damage {number}")] += 1
     forge = Forgery(archive.place.files, archive.signer.verifier)
     make_key(tmp_path / "other.key", archive.signer.name)
     other = load_signer(tmp_path / "other.key")
@@ -69,10 +73,26 @@ def test_every_alteration_is_found_and_its_place_named(
         print(f"{count:5} {what}")
 
 
-def damaged(archive: SmallArchive, rng: random.Random, name: str) -> str:
+def take_payloads_out(archive: SmallArchive, folder: Path) -> dict[str, bytes]:
+    """Hold and release, prune, erase, and erase more; return the files that were there before."""
+    key = use_digest_key(archive, folder)
+    held = {"reason": "a case", "held_by": "me", "held_at": WHEN}
+    released = {"released_at": WHEN, "released_by": "me", "release_reason": "over"}
+    with archive.database.transaction() as tx:
+        tx.connection.execute(insert(schema.archive_hold).values(**held, **released))
+    archive.create()
+    kept = dict(archive.place.files)
+    prune(archive, key, lambda entry: entry.group in ("g1", "g6") or entry.id == 1)
+    erase(archive, key, OTHER)
+    kept |= archive.place.files
+    erase(archive, key, TASK, datetime(2026, 1, 5, 8, 0, 30, tzinfo=UTC))
+    return {path: held for path, held in kept.items() if path.startswith("data/")}
+
+
+def damaged(archive: SmallArchive, kept: dict[str, bytes], rng: random.Random, name: str) -> str:
     while True:
         place = archive.place.copy()
-        deed = Damage(rng, place.files).apply()
+        deed = Damage(rng, place.files, kept).apply()
         if place.files != archive.place.files:
             break
     needed = deed.startswith(NEEDS_DATABASE)
@@ -94,29 +114,41 @@ def assert_found(archive: SmallArchive, place: MemoryPlace, what: str, *, databa
 COLUMNS: dict[Table, tuple[str, ...]] = {
     schema.task_event: (
         *("group_id", "timestamp", "ordinal", "data", "extra", "timestamp_text", "occurred_at", "seq"),
-        *("revision", "first_seen_at", "last_changed_at", "vanished_at", "run_id"),
+        *("revision", "first_seen_at", "last_changed_at", "vanished_at", "run_id", "pruned_at", "erased_at"),
     ),
     schema.task_event_revision: (
         *("group_id", "timestamp", "ordinal", "revision", "data", "extra", "timestamp_text", "seen_at"),
-        *("superseded_at", "run_id"),
+        *("superseded_at", "run_id", "pruned_at", "erased_at"),
     ),
-    schema.quarantine: ("id", "task_id", "run_id", "quarantined_at", "reason", "raw"),
+    schema.quarantine: (
+        *("id", "task_id", "run_id", "quarantined_at", "reason", "raw", "pruned_at", "erased_at"),
+    ),
     schema.sent_message: (
         *("id", "task_id", "sent_by", "sent_at", "request", "outcome", "completed_at", "error"),
+        *("pruned_at", "erased_at"),
     ),
     schema.sync_run: tuple(column.name for column in schema.sync_run.c if column.name != "checkpoint_id"),
     schema.archive_checkpoint: ("tree_size", "root_hash", "note", "origin"),
-    schema.task: ("archived",),
+    schema.task: ("archived", "archived_as", "tracked_at"),
     schema.archive_log: ("origin",),
+    schema.archive_hold: tuple(
+        column.name for column in schema.archive_hold.c if column.name != "checkpoint_id"
+    ),
+    schema.archive_erasure: (
+        *("id", "task_id", "before_at", "reason", "basis", "erased_by", "erased_at", "payloads"),
+    ),
 }
+OF_REMOVED = ("digest", "canonical", "event_type", "cost")
+"""Columns that are compared once a payload was taken out."""
 INSERTED = (
     schema.task_event,
     schema.task_event_revision,
     schema.quarantine,
     schema.sent_message,
     schema.sync_run,
+    schema.archive_hold,
 )
-WEIGHTS = (14, 6, 2, 2, 3, 2, 1, 1)
+WEIGHTS = (18, 8, 3, 3, 3, 2, 2, 1, 2, 2)
 
 
 def altered_row(archive: SmallArchive, rng: random.Random, name: str) -> str:
@@ -152,9 +184,10 @@ def _another(
         return None, "delete a row"
     if deed < 0.35 and table in INSERTED:
         return _new_row(rows, row), "insert a row"
-    name = rng.choice(COLUMNS[table])
+    more = [name for name in OF_REMOVED if name in row] if row.get("pruned_at") else []
+    name = rng.choice([*COLUMNS[table], *more])
     after = {**row, name: _other_value(table, name, row[name])}
-    if "id" in row and "checkpoint_id" in row and deed > 0.6:
+    if "id" in row and table.c.get("checkpoint_id") is not None and deed > 0.6 and table in INSERTED:
         return {**after, "checkpoint_id": None}, f"edit {name}, and have it archived once more"
     return after, f"edit {name}"
 
@@ -172,20 +205,21 @@ def _other_value(table: Table, name: str, value: Any) -> Any:
     if name == "task_id":
         return "99999999-1111-4111-8111-111111111111"
     if name in ("data", "request"):
-        return '{"said":"something else"}' if value != "null" else None
+        return '{"said":"something else"}' if value != "null" or name == "request" else None
     if name == "extra":
         return '{"more":0}'
+    if name in ("pruned_at", "erased_at") and table is not schema.archive_erasure:
+        return WHEN if value is None else None
     if isinstance(value, bool):
         return not value
     kind = column.type.__class__.__name__
     if kind == "UtcTimestamp":
-        shown = value or next(iter([schema.datetime(2026, 1, 5, tzinfo=schema.UTC)]))
-        return shown + timedelta(microseconds=1)
+        return (value or WHEN) + timedelta(microseconds=1)
     if isinstance(value, bytes):
-        return bytes([value[0] ^ 1]) + value[1:]
+        return bytes([(value or b"\0")[0] ^ 1]) + value[1:]
     if isinstance(value, int):
         return value + (1_000 if column.primary_key else 1)  # to a name that no other row has
-    if value is None and "INT" in str(column.type).upper():
+    if value is None and kind in ("BigInteger", "Integer", "Double"):
         return 1
     return f"{value}x"
 

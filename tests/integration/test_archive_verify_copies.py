@@ -114,14 +114,14 @@ def test_full_tiles_stand_in_for_partial_ones(archive: SmallArchive) -> None:
     gone = [path for path in old if path not in archive.place.files and ".p/" in path]
     assert {path.partition(".p/")[0] for path in gone} == {"tile/0/002", "tile/entries/002"}
     files = {path: held for path, held in old.items() if path not in gone}
-    assert ("file", "tile/0/002.p/94") in told(archive.verify(MemoryPlace(files), database=False))
+    assert ("file", "tile/0/002.p/96") in told(archive.verify(MemoryPlace(files), database=False))
     full = {path: archive.place.files[path] for path in ("tile/0/002", "tile/entries/002")}
     report = archive.verify(MemoryPlace(files | full), database=False)
     assert report.findings == ()
     assert "read in place of partial ones" in report.notes[0]
     # A full one that does not begin as the partial one did explains nothing.
     full["tile/0/002"] = bytes(32) + full["tile/0/002"][32:]
-    assert ("log", "tile/0/002.p/94") in told(archive.verify(MemoryPlace(files | full), database=False))
+    assert ("log", "tile/0/002.p/96") in told(archive.verify(MemoryPlace(files | full), database=False))
 
 
 def test_a_first_create_that_was_cut_off_is_a_note_with_the_database_and_one_finding_without(

@@ -86,6 +86,7 @@ def assert_only_its_own_task(copy: Copy, report: dict[str, Any], names: list[str
         print(f"{name}: {found['last_error']}")
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_p8_all_tricks_at_once_cost_bounded_memory_time_and_requests_and_only_their_own_tasks(
     attack: Callable[..., Any],
 ) -> None:

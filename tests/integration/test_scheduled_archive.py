@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from logs import TASK, events, world_of
+from sqlalchemy import update
 
 from maia_sync.archive.folder import FolderPlace
 from maia_sync.archive.keys import make_key
@@ -21,6 +22,7 @@ from maia_sync.config import load_settings
 from maia_sync.errors import ArchiveDiffers, ConfigError
 from maia_sync.service.scheduled_archive import ScheduledArchive
 from maia_sync.store.gauges import read_gauges
+from maia_sync.store.schema import archive_prune
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +82,7 @@ def test_the_newest_checkpoint_tells_whether_it_is_due(scene_for: Callable[..., 
     scene = scene_for(archive__schedule="0 2 * * *")
     now = datetime.now(UTC)
     report = run(scene.scheduled(), now - DAY)
-    assert report.entries == {"event": 20, "run": 1}
+    assert report.entries == {"event": 20, "run": 1, "task": 1}
     assert scene.size() == report.size_after > 20
     scene.stage.sync_well()
     assert run(scene.scheduled(), now - DAY) is None
@@ -120,7 +122,7 @@ def test_what_another_process_is_at_is_left_to_it(scene_for: Callable[..., Scene
     archive = scene.scheduled()
     with FolderPlace(scene.folder).lock():
         assert run(archive) is None
-    assert run(archive).new == 21
+    assert run(archive).new == 22
 
 
 def test_what_goes_wrong_is_raised_and_tried_again(scene_for: Callable[..., Scene], tmp_path: Path) -> None:
@@ -217,3 +219,53 @@ def test_a_place_that_hangs_keeps_nobody_waiting(
     monkeypatch.undo()
     assert run(scene.scheduled(schedule=0.001)) is not None
     assert scene.size() > 20
+
+
+def prune(archive: ScheduledArchive) -> Any:
+    return asyncio.run(archive.prune_if_due())
+
+
+def test_what_has_come_of_age_is_pruned_once_a_day(scene_for: Callable[..., Scene]) -> None:
+    scene = scene_for(archive__retention="200d")
+    archive = scene.scheduled()
+    run(archive)
+    report = prune(archive)
+    assert (report.payloads, report.finding_count, report.held) == (20, 0, 0)
+    assert prune(archive) is None
+    assert prune(scene.scheduled()) is None, "the database knows"
+    scene.stage.sync_well()
+    with scene.app.database.transaction() as tx:
+        tx.connection.execute(update(archive_prune).values(started_at=tx.now - DAY))
+    with FolderPlace(scene.folder).lock():
+        assert prune(archive) is None, "another process is at it"
+    assert prune(archive).payloads == 0
+    with scene.app.database.transaction() as tx:
+        tx.connection.execute(update(archive_prune).values(ended_at=None))
+    assert prune(archive).payloads == 0, "the one before was cut off"
+    assert prune(scene.scheduled(retention=None)) is None
+
+
+def test_a_prune_that_fails_is_not_tried_again_at_once(scene_for: Callable[..., Scene]) -> None:
+    scene = scene_for(archive__retention="200d")
+    archive = scene.scheduled()
+    run(archive)
+    segment = next(scene.folder.rglob("*.parquet"))
+    content = segment.read_bytes()
+    segment.chmod(0o644)
+    segment.write_bytes(b"damaged")
+    assert prune(archive).finding_count > 0
+    segment.write_bytes(content)
+    assert prune(archive) is None
+    assert prune(scene.scheduled()).payloads == 20
+
+
+def test_where_payloads_stay_for_less_than_a_day_a_prune_comes_as_often(
+    scene_for: Callable[..., Scene],
+) -> None:
+    scene = scene_for(archive__retention="0.2s", archive__retention_below_six_months="true")
+    archive = scene.scheduled()
+    run(archive)
+    time.sleep(0.2)
+    assert prune(archive).payloads == 20
+    time.sleep(0.2)
+    assert prune(archive).payloads == 0

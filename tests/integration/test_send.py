@@ -209,10 +209,12 @@ def test_the_row_is_there_before_the_request_and_stays_unknown_if_the_process_is
     environ = {**os.environ, **environ_for(quick.server.url, database_url)}
     command = [sys.executable, "-m", "maia_sync", "send", TASK, "hello"]
     with subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True) as process:
-        _until(lambda: posts(quick) == 1)
-        (row,) = quick.copy.ask(SENT)
-        assert (row[2], row[3], bool(row[5])) == ("unknown", '{"message":"hello"}', True)
-        process.send_signal(signal.SIGKILL)
+        try:
+            _until(lambda: posts(quick) == 1)
+            (row,) = quick.copy.ask(SENT)
+            assert (row[2], row[3], bool(row[5])) == ("unknown", '{"message":"hello"}', True)
+        finally:
+            process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
     assert outcomes(quick) == ["unknown"]
     assert posts(quick) == 1

@@ -5,13 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 
 from maia_sync.archive.entry import Entry, decode_entry, encode_entry, entry_of
 from maia_sync.archive.finding import Findings
 from maia_sync.archive.numbers import Figures
 from maia_sync.archive.retelling import Retelling, lasting_difference
-from maia_sync.store.archived import QuarantineFacts, Record, RunFacts, SentFacts
+from maia_sync.store.archived import (
+    ErasureFacts,
+    HoldFacts,
+    QuarantineFacts,
+    Record,
+    RunFacts,
+    SentFacts,
+)
 
 AT = datetime(2026, 1, 5, 8, tzinfo=UTC)
 LATER = AT + timedelta(hours=1)
@@ -53,8 +61,27 @@ def quarantined(reason: str) -> Entry:
     return told(Record(type="quarantine", received_at=AT, task_id="t", number=1, raw=b"x", facts=facts))
 
 
+def held(*, reason: str = "a case", by: str = "counsel", released: str | None = None) -> Entry:
+    released_at = None if released is None else LATER
+    facts = HoldFacts(
+        reason=reason, held_by=by, released_at=released_at, released_by=released, release_reason=released
+    )
+    return told(Record(type="hold", received_at=AT, task_id="t", number=1, facts=facts))
+
+
+def erased(**changes: Any) -> Entry:
+    values = {"before": None, "reason": "asked", "basis": "law", "erased_by": "me", "payloads": 7}
+    facts = ErasureFacts(**{**values, **changes})
+    return told(Record(type="erasure", received_at=AT, task_id="t", number=1, facts=facts))
+
+
+def missing(of: Entry) -> Entry:
+    """Return an entry of a row whose payload was pruned."""
+    return msgspec.structs.replace(of, type="missing", payload=None)
+
+
 def told(record: Record) -> Entry:
-    payload = None if record.type == "run" else "0" * 64
+    payload = "0" * 64 if record.type in ("sent", "quarantine") else None
     return decode_entry(encode_entry(entry_of(record, payload)))
 
 
@@ -68,6 +95,9 @@ FINE = (
     (sent("unknown"), sent("accepted")),
     (sent("unknown"), sent("refused", "no")),
     (sent("unknown"), sent("unknown", "nobody knows")),
+    (sent("unknown"), missing(sent("accepted"))),
+    (missing(sent("unknown")), missing(sent("accepted"))),
+    (held(), held(released="counsel")),
 )
 WRONG = (
     (run(), run(pages=0), "pages"),
@@ -85,6 +115,14 @@ WRONG = (
     (sent("refused", "no"), sent("refused", "never"), "error"),
     (sent("unknown", "nobody knows"), sent("accepted"), "outcome"),
     (quarantined("no object"), quarantined("no text"), "reason"),
+    (missing(quarantined("no object")), missing(quarantined("no text")), "reason"),
+    (missing(sent("accepted")), missing(sent("refused")), "outcome"),
+    (held(), held(reason="another"), "reason"),
+    (held(), held(by="me", released="counsel"), "held_by"),
+    (held(released="counsel"), held(), "released_at"),
+    (held(released="counsel"), held(released="me"), "released_by"),
+    (erased(), erased(basis="none"), "basis"),
+    (erased(), erased(payloads=6), "payloads"),
 )
 
 
@@ -112,6 +150,8 @@ def test_each_entry_is_compared_with_the_one_before_it() -> None:
     assert reported(run(**LOST), run(), run(pages=9)) == ["entry 9"]
     assert reported(sent("unknown"), sent("unknown", "nobody knows"), sent("accepted")) == ["entry 9"]
     assert reported(quarantined("no text"), quarantined("no text")) == ["entry 8"]
+    assert reported(quarantined("no text"), missing(quarantined("no text"))) == ["entry 8"]
+    assert reported(erased(), erased()) == ["entry 8"]
     facts = entry_of(Record(type="run", received_at=AT, number=1, facts=QuarantineFacts(reason="x")), None)
     assert reported(facts) == ["entry 7"]
 

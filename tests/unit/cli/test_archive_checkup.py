@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from logs import events, world_of
+from sqlalchemy import update
 
 from maia_sync.archive.folder import FolderPlace
 from maia_sync.archive.keys import load_signer, make_key, restore_verifier
@@ -15,6 +16,8 @@ from maia_sync.cli.archive_checkup import check_archive
 from maia_sync.cli.checkup import Finding, worst_exit_code
 from maia_sync.errors import MaiaSyncError
 from maia_sync.store import archive_log
+from maia_sync.store.digest_key import make_digest_key
+from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,7 +65,7 @@ def test_an_archive_in_order_is_told_before_and_after_it_begins(
     app.create_archive()
     after = found(app)
     assert [finding.level for finding in after.values()] == ["ok", "ok", "ok"]
-    ends = f"{tmp_path}/archive ends at 5 entries, signed by example.com/log"
+    ends = f"{tmp_path}/archive ends at 6 entries, signed by example.com/log"
     assert after["archive"].found == f"{ends}, as this database has it, and can be written"
     assert not (tmp_path / "archive" / ".new").exists()
     alone = found(opened(key_file="", verifier_key_file=tmp_path / "archive.key.pub"))
@@ -92,13 +95,13 @@ def test_an_archive_that_is_gone_or_altered_is_a_difference(
     app = opened()
     app.create_archive()
     checkpoint = tmp_path / "archive" / "checkpoint"
-    checkpoint.write_bytes(checkpoint.read_bytes().replace(b"5\n", b"6\n", 1))
+    checkpoint.write_bytes(checkpoint.read_bytes().replace(b"6\n", b"7\n", 1))
     altered = found(app)["archive"]
     assert (altered.level, altered.exit_code) == ("problem", 7)
     checkpoint.unlink()
     gone = found(app)["archive"]
     assert (gone.level, gone.exit_code) == ("problem", 7)
-    assert "archive holds no archive, but this database has written one of 5 entries" in gone.found
+    assert "archive holds no archive, but this database has written one of 6 entries" in gone.found
     make_key(tmp_path / "other.key", "example.com/other")
     others = {"key_file": tmp_path / "other.key", "verifier_key_file": tmp_path / "other.key.pub"}
     another = found(opened(**others, url=tmp_path / "elsewhere"))["archive"]
@@ -133,7 +136,7 @@ def test_what_a_create_would_refuse_is_told_before_it_is_tried(
         tx.connection.exec_driver_sql("UPDATE sync_run SET checkpoint_id = NULL")
     app.create_archive()
     behind = told(opened(url=tmp_path / "older"))
-    assert "older ends at 5 entries, but this database has written one of 6" in behind[0]
+    assert "older ends at 6 entries, but this database has written one of 7" in behind[0]
     assert behind[1] == 7
     beyond = place / "checkpoints" / "000000000009"
     signer = load_signer(tmp_path / "archive.key")
@@ -153,7 +156,7 @@ def test_what_a_create_would_refuse_is_told_before_it_is_tried(
             tx.connection.exec_driver_sql(f"DELETE FROM {table}")
     assert told(opened(url=tmp_path / "file" / "archive"))[0].endswith("file/archive: Not a directory")
     of_another_database = told(app)
-    assert "ends at 6 entries, but this database has written none" in of_another_database[0]
+    assert "ends at 7 entries, but this database has written none" in of_another_database[0]
     assert told(opened(key_file=tmp_path / "same-name.key"))[1] == 3
 
 
@@ -186,3 +189,36 @@ def test_what_becomes_of_checkpoints_is_told_without_secrets(opened: Callable[..
     assert "archive.anchor_command ended with exit code 3" in told.found
     assert "the server of archive.anchor_url cannot be reached" in told.found
     assert SECRET not in str([*check_archive(app)])
+
+
+def test_the_digests_key_is_looked_at(opened: Callable[..., Any], tmp_path: Path) -> None:
+    app = opened()
+    assert "digests' key" not in found(app)
+    path = tmp_path / "archive.key.digests"
+    make_digest_key(path)
+    assert found(app)["digests' key"].level == "ok"
+    path.chmod(0o644)
+    assert found(app)["digests' key"].mend == f"chmod 600 {path}"
+    inside = opened(digest_key_file=tmp_path / "archive" / "digests")
+    (tmp_path / "archive").mkdir()
+    make_digest_key(tmp_path / "archive" / "digests")
+    exposed = found(inside)["digests' key"]
+    assert (exposed.level, exposed.exit_code) == ("problem", 3)
+    assert "can find out what was erased by trying" in exposed.found
+    (tmp_path / "junk").write_text("no key")
+    assert "holds no digest key" in found(opened(digest_key_file=tmp_path / "junk"))["archive"].found
+
+
+def test_a_digests_key_that_was_used_and_is_not_there_is_a_problem(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    app = opened()
+    keyed = make_digest_key(tmp_path / "other").of(b"x" * 32)
+    with app.database.transaction() as tx:
+        tx.connection.execute(update(task_event).values(digest=keyed, pruned_at=tx.now))
+    missing = found(app)["digests' key"]
+    assert (missing.level, missing.exit_code) == ("problem", 3)
+    assert missing.found.endswith(f"the key to know them again is missing: {tmp_path}/archive.key.digests")
+    make_digest_key(tmp_path / "archive.key.digests")
+    assert "is another one" in found(app)["digests' key"].found
+    assert found(opened(digest_key_file=tmp_path / "other"))["digests' key"].level == "ok"
