@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import os
 import secrets
 import signal
@@ -27,6 +26,7 @@ from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.model import WALKED_STATUSES, OutgoingMessage
+from maia_sync.service.person import person
 from maia_sync.service.polling import AdaptivePolling
 from maia_sync.service.posting import poster_of
 from maia_sync.store.database import Database
@@ -160,8 +160,8 @@ class App:
         async def work(
             client: MaiaClient, handover: ThreadHandover, stop: asyncio.Future[int]
         ) -> SentMessage:
-            sent_by = f"{_user()}@{self.settings.schedule.worker or socket.gethostname()}"
-            sending = Sending(client=client, database=self.database, handover=handover, sent_by=sent_by)
+            by = person(self.settings.schedule.worker)
+            sending = Sending(client=client, database=self.database, handover=handover, sent_by=by)
             sent = await sending.run(task_id, outgoing, stop)
             if stop.done():
                 return msgspec.structs.replace(sent, interrupted_by=stop.result())
@@ -391,13 +391,6 @@ def _checked_each(task_ids: Sequence[str]) -> list[str]:
     if isinstance(task_ids, str):  # which is a sequence of its letters
         raise UsageError("task_ids is one id, not a list of ids")
     return [_checked(task_id) for task_id in task_ids]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser().encode(errors="replace").decode()
-    except (OSError, KeyError, ImportError):  # a container may have a user without a name
-        return f"uid-{os.getuid()}"
 
 
 def _loop_is_running() -> bool:

@@ -53,11 +53,12 @@ def changed_paths(before: Files, after: Files) -> set[str]:
 
 
 class Damage:
-    """Alters files without understanding them."""
+    """Alters files without understanding them; `kept` are those that were there once."""
 
-    def __init__(self, rng: random.Random, files: Files) -> None:
+    def __init__(self, rng: random.Random, files: Files, kept: Files) -> None:
         self.rng = rng
         self.files = files
+        self.kept = kept
 
     def apply(self) -> str:
         """Do one of them, and tell what."""
@@ -65,7 +66,7 @@ class Damage:
             [self.flip] * 6
             + [self.truncate, self.lengthen, self.drop, self.drop, self.empty, self.swap, self.rename]
             + [self.duplicate, self.add, self.add, self.respell, self.manifest, self.manifest, self.note]
-            + [self.note, self.reencode, self.reencode, self.cut_log]
+            + [self.note, self.reencode, self.reencode, self.cut_log, self.put_back, self.put_back]
         )
         return self.rng.choice(deeds)()
 
@@ -118,6 +119,22 @@ class Damage:
         path = self.any_file()
         self.files[self._another_name(path)] = self.files[path]
         return f"duplicate a {kind_of(path)}"
+
+    def put_back(self) -> str:
+        """Put a file back from which payloads were erased, beside the one in its place or instead of it."""
+        path = self.rng.choice(sorted(self.kept.keys() - self.files.keys()))
+        self.files[path] = self.kept[path]
+        start = path.removesuffix(".parquet")
+        newer = [each for each in sorted(self.files) if each.startswith(start) and each != path]
+        if self.rng.random() < 0.5:
+            return "put an erased file back"
+        for each in newer:
+            del self.files[each]
+        lines = self.files["SHA256SUMS"].decode()
+        for each in newer:
+            lines = lines.replace(each, path)
+        self.files["SHA256SUMS"] = lines.encode()
+        return "put an erased file in its old place"
 
     def _another_name(self, path: str) -> str:
         digits = [at for at, letter in enumerate(path) if letter.isdigit()]
@@ -313,7 +330,7 @@ class Forgery:
                 [
                     Row(entry, dict(self.rows[index]) if index in self.rows else None)
                     for index, entry in told
-                    if entry["type"] != "segment"
+                    if entry["type"] not in ("segment", "redacted")
                 ]
             )
         return chunks
@@ -321,7 +338,7 @@ class Forgery:
     def forge(self, rng: random.Random, other: Signer) -> Forged:
         """Alter a record or some, and make everything anew."""
         chunks = self.chunks()
-        at = rng.randrange(len(chunks))
+        at = rng.choice([number for number, chunk in enumerate(chunks) if len(chunk) > 9])
         deeds: tuple[Callable[[random.Random, list[list[Row]], int], str], ...] = (
             _edit_payload,
             _edit_payload,
@@ -334,9 +351,10 @@ class Forgery:
             _invent,
             _strange,
             _move,
+            _unsay,
         )
         deed = rng.choice(deeds)(rng, chunks, at)
-        files, heads = self.rebuild(chunks, 0 if deed.startswith("move") else at)
+        files, heads = self.rebuild(chunks, 0 if deed.startswith(("move", "unsay")) else at)
         how = self._publish(rng, files, heads, other)
         return Forged(files, f"{deed}; {how}")
 
@@ -345,7 +363,8 @@ class Forgery:
         place = MemoryPlace()
         writer = LogWriter.open(place, None)
         heads: list[TreeHead] = []
-        sums = []
+        sums: list[str] = []
+        lines = self.files["SHA256SUMS"].decode().splitlines(keepends=True)
         for number, chunk in enumerate(chunks):
             first = writer.size
             if number < altered:
@@ -353,11 +372,13 @@ class Forgery:
                 writer.append(entries)
                 told = (json.loads(entry) for entry in entries)
                 facts = [entry["facts"] for entry in told if entry["type"] == "segment"]
-                for each in facts:
-                    place.write_new(each["path"], self.files[each["path"]])
+                standing = lines[len(sums) : len(sums) + len(facts)]  # the newest file of each segment
+                for path in (line[66:-1] for line in standing):
+                    place.write_new(path, self.files[path])
+                sums += standing
             else:
                 facts = self._chunk_anew(place, writer, chunk, first)
-            sums += [f"{each['sha256']}  {each['path']}\n" for each in facts]
+                sums += [f"{each['sha256']}  {each['path']}\n" for each in facts]
             heads.append(writer.finish())
         for earlier, head in pairwise(heads):
             delete_old_partials(place, head.size, since=earlier.size)
@@ -372,8 +393,10 @@ class Forgery:
         for index, (entry, row) in enumerate(chunk, first):
             if row is None:
                 continue
-            row.update(entry=index, salt=os.urandom(SALT_BYTES))
-            entry["payload"] = hashlib.sha256(row["salt"] + _payload(row)).hexdigest()
+            row["entry"] = index
+            if row["salt"] is not None:  # what was erased cannot be hashed anew
+                row["salt"] = os.urandom(SALT_BYTES)
+                entry["payload"] = hashlib.sha256(row["salt"] + _payload(row)).hexdigest()
             received = row["type"] in ("quarantine", "sent")
             moment = row["received_at"] if received else row["occurred_at"]
             path = segment_path(None if moment is None else moment.date(), first, end)
@@ -439,6 +462,8 @@ def _some(rng: random.Random, chunk: list[Row], *, with_row: bool = False) -> in
 def _edit_payload(rng: random.Random, chunks: list[list[Row]], at: int) -> str:
     entry, row = chunks[at][_some(rng, chunks[at], with_row=True)]
     assert row is not None
+    if row["salt"] is None:
+        row.update(salt=b"", raw=None)  # an erased one is made up
     if row["raw"] is not None:
         row["raw"] = b"[]"
     elif rng.random() < 0.2:
@@ -515,3 +540,16 @@ def _move(rng: random.Random, chunks: list[list[Row]], at: int) -> str:
     to = rng.choice([number for number in range(len(chunks)) if number != at])
     chunks[to].append(taken)
     return "move an entry to another checkpoint"
+
+
+def _unsay(rng: random.Random, chunks: list[list[Row]], _: int) -> str:
+    """Take an erasure out of the log, or tell of it in another way."""
+    chunk = rng.choice([each for each in chunks if any(entry["type"] == "erasure" for entry, _ in each)])
+    at = next(at for at, (entry, _) in enumerate(chunk) if entry["type"] == "erasure")
+    name = rng.choice(("", "reason", "basis", "erased_by", "before", "payloads"))
+    if not name and len(chunk) > 1:
+        del chunk[at]
+        return "unsay an erasure"
+    facts = chunk[at].entry["facts"]
+    facts[name or "reason"] = 7 if name == "payloads" else "2026-01-01T00:00:00.000000Z"
+    return f"unsay what an erasure was: {name or 'reason'}"

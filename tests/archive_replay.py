@@ -13,7 +13,15 @@ from sqlalchemy import delete, update
 
 from maia_sync.store import archive_log
 from maia_sync.store.archive_reading import open_unarchived
-from maia_sync.store.schema import archive_checkpoint, archive_journal, quarantine, sent_message, sync_run
+from maia_sync.store.archived import TaskFacts
+from maia_sync.store.schema import (
+    archive_checkpoint,
+    archive_journal,
+    quarantine,
+    sent_message,
+    sync_run,
+    task,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +56,9 @@ class Replay:
         self.seqs: dict[Name, int] = {}
         self.vanished: dict[Name, datetime] = {}
         self.numbered: dict[tuple[str, int], list[Record]] = {}
+        self.tasks: dict[str, TaskFacts] = {}
+        self.turned: set[str] = set()
+        """Tasks whose rows were turned round since it was told how they are tracked."""
         self.came_back: set[Name] = set()
         """Told to be served again, and never told to have vanished."""
 
@@ -63,9 +74,17 @@ class Replay:
             self.numbered.setdefault((record.type, record.number), []).append(record)
             return
         assert record.task_id is not None
+        if record.type == "task":
+            assert isinstance(record.facts, TaskFacts)
+            is_turned = record.task_id in self.turned
+            assert is_turned or record.facts != self.tasks.get(record.task_id), "nothing new of it"
+            self.turned.discard(record.task_id)
+            self.tasks[record.task_id] = record.facts
+            return
         if record.type == "turned":
             mine = [name for name in self.seqs if name[0] == record.task_id]
             self.seqs.update({name: -self.seqs[name] for name in mine})
+            self.turned.add(record.task_id)
             return
         assert record.group_id is not None
         assert record.timestamp is not None
@@ -124,6 +143,26 @@ def rows_of(copy: Copy) -> tuple[dict[Name, list[Payload]], dict[Name, int], dic
     return payloads, seqs, vanished
 
 
+def tasks_of(copy: Copy) -> dict[str, TaskFacts]:
+    """Return how a database's tasks are tracked, as far as they are archived."""
+    sources: dict[str, list[str]] = {}
+    for task_id, source in copy.ask("SELECT task_id, source FROM task_source ORDER BY source"):
+        sources.setdefault(str(task_id), []).append(source)
+    orders = {str(task_id): order for task_id, order in copy.ask("SELECT task_id, log_order FROM checkpoint")}
+    rows = copy.ask("SELECT task_id, label, status, tracked_at, paused_by FROM task WHERE archived")
+    return {
+        str(task_id): TaskFacts(
+            label=label,
+            status=status,
+            tracked_at=moment(tracked_at),
+            paused_by=paused_by,
+            sources=tuple(sources.get(str(task_id), ())),
+            log_order=orders.get(str(task_id)),
+        )
+        for task_id, label, status, tracked_at, paused_by in rows
+    }
+
+
 def _payload(columns: list[Any]) -> Payload:
     received_at, data, extra, text, run_id = columns
     return Payload(moment(received_at), data, extra, text, run_id)
@@ -144,7 +183,8 @@ def assert_archived(replay: Replay, copy: Copy, story: str = "") -> None:
     assert replay.payloads == payloads, story
     assert replay.seqs == seqs, story
     assert replay.vanished == vanished, story
-    for table, kind in (("quarantine", "quarantine"), ("sent_message", "sent")):
+    assert replay.tasks == tasks_of(copy), story
+    for table, kind in (("quarantine", "quarantine"), ("sent_message", "sent"), ("archive_hold", "hold")):
         ids = {number for (number,) in copy.ask(f"SELECT id FROM {table}")}
         assert {number for of, number in replay.numbered if of == kind} == ids, story
     ended = {number for (number,) in copy.ask("SELECT id FROM sync_run WHERE ended_at IS NOT NULL")}
@@ -180,6 +220,7 @@ def archive(
         open_one(database, told=replay.told + len(records), marks=unarchived.marks)
         if cut_off == "before":
             drop_pending(database, ORIGIN)
+            replay.tasks.clear()  # told anew, as nobody knows what was
             return told
         with database.transaction() as tx:
             pending = archive_log.last_checkpoint(tx, ORIGIN, "pending")
@@ -227,4 +268,5 @@ def drop_pending(database: Database, origin: str) -> None:
         for table in (archive_journal, quarantine, sent_message, sync_run):
             marked = table.c.checkpoint_id == pending.id
             tx.connection.execute(update(table).where(marked).values(checkpoint_id=None))
+        tx.connection.execute(update(task).values(archived_as=None))
         tx.connection.execute(delete(archive_checkpoint).where(archive_checkpoint.c.id == pending.id))

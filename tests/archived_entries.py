@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from memory_place import MemoryPlace
 from sqlalchemy import event
 
 from maia_sync.archive.against_database import AgainstDatabase
 from maia_sync.archive.ed25519 import make_private_key
-from maia_sync.archive.entry import decode_entry, facts_of
+from maia_sync.archive.entry import RedactedFacts, decode_entry, facts_of
 from maia_sync.archive.layout import CHECKPOINT
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.note import Signer, VerifierKey, open_checkpoint
@@ -40,16 +41,24 @@ def read_entries(place: Place, key: VerifierKey) -> Told:
         return Counter()
     told: list[tuple[Any, ...]] = []
     payloads: dict[int, str | None] = {}
-    for first, bundle in LogReader(place, open_checkpoint(content, key)).entries():
+    log = LogReader(place, open_checkpoint(content, key))
+    newer = dict(_redactions(log))
+    for first, bundle in log.entries():
         for index, encoded in enumerate(bundle, first):
             entry = decode_entry(encoded)
             facts = facts_of(entry)
             if entry.type == "segment":
-                segment = place.read(facts.path)  # type: ignore[union-attr]
+                path, named = facts.path, facts.sha256  # type: ignore[union-attr]
+                while path in newer:
+                    path, named = newer[path]
+                segment = place.read(path)
                 assert segment is not None
-                assert hashlib.sha256(segment).hexdigest() == facts.sha256  # type: ignore[union-attr]
+                assert hashlib.sha256(segment).hexdigest() == named
                 told += _rows(segment, payloads)
                 told.append(("segment", facts.path, facts.rows, facts.first, facts.end))  # type: ignore[union-attr]
+                continue
+            if isinstance(facts, RedactedFacts):  # its SHA-256 depends on salts
+                told.append(("redacted", *msgspec.structs.astuple(msgspec.structs.replace(facts, sha256=""))))
                 continue
             key_of = (entry.task, entry.group, entry.timestamp, entry.ordinal, entry.revision, entry.id)
             told.append((entry.type, *key_of, entry.received, entry.run, facts, index))
@@ -57,10 +66,21 @@ def read_entries(place: Place, key: VerifierKey) -> Told:
     return Counter(told)
 
 
+def _redactions(log: LogReader) -> Iterator[tuple[str, tuple[str, str]]]:
+    """Yield what has come in the place of which path: path and SHA-256."""
+    for _, bundle in log.entries():
+        for encoded in bundle:
+            facts = facts_of(decode_entry(encoded)) if b'"type":"redacted"' in encoded else None
+            if isinstance(facts, RedactedFacts):
+                yield facts.replaces, (facts.path, facts.sha256)
+
+
 def _rows(segment: bytes, payloads: dict[int, str | None]) -> Iterator[tuple[Any, ...]]:
     for rows in read_segment(segment):
         for index, *others, data, extra, raw, salt in zip(*rows, strict=True):
-            if extra is None and data is not None:
+            if salt is None:
+                assert (data, extra) == (None, None), (index, others, data, extra)
+            elif extra is None and data is not None and (others[4] is None or others[5] is not None):
                 assert hashlib.sha256(salt + data).hexdigest() == payloads[index]
             yield ("row", index, *others, data, extra, raw)
 

@@ -3,11 +3,13 @@
 Run as a program it imports maia_sync once, then forks a child for each order that comes as a line of JSON on
 stdin. The child makes its runs and tells on stdout, one line each: `pid`, `page` (after a commit), `report`,
 `error`; when it has ended, the forge tells `exit` and the status. Killed children are real processes. One
-that is to archive instead tells `archiving`, then `archived`.
+that is to archive instead tells `archiving`, then `archived`; one that is to call something else tells
+`calling`, then `called`.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import queue
@@ -104,7 +106,8 @@ class Forge:
 
         `die_after_pages` kills it from within right after so many commits, `die_before` = [text, n] before
         the n-th statement that begins with the text, `die_at` before its n-th statement or commit. With
-        `archive` it makes no run, but an archive.
+        `archive` it makes no run, but an archive. With `call` = "module:function" it makes none, but calls
+        that with its App and the order; what is returned is told as `called`.
         """
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps({"environ": environ, "runs": runs or ({},), **order}) + "\n")
@@ -138,8 +141,10 @@ def _forge() -> None:
 
     for line in sys.stdin:
         order = json.loads(line)
-        if order.get("archive"):
+        if order.get("archive") or order.get("call"):
             _prepare_archiving()
+        if order.get("call"):
+            importlib.import_module(order["call"].partition(":")[0])
         pid = os.fork()
         if pid == 0:
             _live(order)
@@ -186,6 +191,11 @@ def _run(order: dict[str, Any]) -> int:
         if order.get("archive"):
             _tell(archiving=True)
             _tell(archived=app.create_archive().new)
+            return 0
+        if order.get("call"):
+            module, _, name = order["call"].partition(":")
+            _tell(calling=True)
+            _tell(called=getattr(importlib.import_module(module), name)(app, order))
             return 0
         for run in order["runs"]:
             report = app.sync(**run, observers=[observe])

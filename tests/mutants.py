@@ -1,27 +1,65 @@
 """Does a test fail for each promise of DESIGN section 3, if the code breaks it? `python tests/mutants.py`.
 
-Each mutant is one small edit in a copy of the code, and the tests that must notice it. First the tests run
-against the code as it is: they pass, or nothing that follows would mean anything. Then each edit is applied
-alone: its tests must fail. Exit code 0 if they all do. SQLite only, two at a time.
+Each mutant is one small edit in a copy of the code, and the tests that must notice it. The tests run against
+the code as it is, too: they pass, or nothing else would mean anything. Each edit is applied alone: its tests
+must fail. Exit code 0 if they all do. SQLite only. With `--sample` one test of each file runs against the
+code as it is, which shows that they can pass here: for .ci/run, which runs all of them anyway.
+
+An interpreter that starts and imports costs more than most of these tests. So each is forked from one that
+has imported what is not ours; the code that is edited, and the tests, are imported anew each time.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.context import ForkServerContext
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED = ("maia_sync", "migrations", "tests", "pyproject.toml", "config.example.toml")
 AT_ONCE = 2
 TIMEOUT = 120
+IMPORTED = (
+    "_pytest.skipping",
+    "alembic.command",
+    "anyio._backends._asyncio",
+    "apscheduler.schedulers.background",
+    "certifi",
+    "cryptography",
+    "httpcore._backends.anyio",
+    "httpx",
+    "hypothesis",
+    "jinja2",
+    "msgspec",
+    "obstore",
+    "psycopg",
+    "pytest",
+    "rich.console",
+    "sqlalchemy.dialects.postgresql.psycopg",
+    "sqlalchemy.dialects.sqlite.pysqlite",
+    "starlette.applications",
+    "structlog",
+    "typer",
+    "uvicorn",
+    "yaml",
+)
+"""What is not ours, and what the tests below or the code that they try would import."""
 
 COMPLETE = "integration/test_promises_complete.py"
 CHANGES = "integration/test_promises_changes.py"
@@ -537,14 +575,15 @@ MUTANTS = (
 
 def main() -> int:
     began = time.monotonic()
+    forge = multiprocessing.get_context("forkserver")
+    forge.set_forkserver_preload(list(IMPORTED))
     with (
         tempfile.TemporaryDirectory(prefix="maia-mutants-") as scratch,
         ThreadPoolExecutor(AT_ONCE) as threads,
     ):
-        whole = threads.submit(try_unchanged, Path(scratch) / "unchanged")
-        verdicts = list(
-            threads.map(try_mutant, MUTANTS, (Path(scratch) / str(n) for n in range(len(MUTANTS))))
-        )
+        room = Room(Path(scratch), forge)
+        whole = threads.submit(try_unchanged, room, sample="--sample" in sys.argv[1:])
+        verdicts = list(threads.map(lambda mutant: try_mutant(room, mutant), MUTANTS))
         unchanged = whole.result()
     for mutant, (noticed, words, seconds) in zip(MUTANTS, verdicts, strict=True):
         outcome = "noticed" if noticed else "SURVIVED"
@@ -555,74 +594,116 @@ def main() -> int:
     return 0 if unchanged[0] and not survived else 1
 
 
-def try_unchanged(folder: Path) -> tuple[bool, str]:
-    """Run the tests of all mutants against the code as it is; they must pass."""
-    lay_out(folder)
-    chosen = sorted({(mutant.tests, mutant.only) for mutant in MUTANTS})
-    wanted = {f"({mutant_only} and {tests.partition('::')[2]})" for tests, mutant_only in chosen}
-    files = sorted({tests.partition("::")[0] for tests, _ in chosen})
-    status, words = run_pytest(folder, [f"tests/{file}" for file in files], " or ".join(sorted(wanted)))
-    return status == 0, words
+class Room:
+    """Where copies of the code lie, and where processes come from."""
 
+    def __init__(self, folder: Path, forge: ForkServerContext) -> None:
+        self.forge = forge
+        self._folder = folder
+        self._free: list[Path] = []
+        self._made = 0
 
-def try_mutant(mutant: Mutant, folder: Path) -> tuple[bool, str, float]:
-    """Apply one edit and run its tests; returns whether they failed, and pytest's last line."""
-    began = time.monotonic()
-    lay_out(folder)
-    path = folder / "maia_sync" / mutant.file
-    code = path.read_text(encoding="utf-8")
-    if code.count(mutant.old) != 1:
-        return False, f"{mutant.file} holds the text to be edited {code.count(mutant.old)} times", 0.0
-    path.write_text(code.replace(mutant.old, mutant.new), encoding="utf-8")
-    status, words = run_pytest(folder, [f"tests/{mutant.tests}"], mutant.only)
-    shutil.rmtree(folder)
-    failed = status == 1 and "failed" in words and "error" not in words
-    return failed, words, time.monotonic() - began
+    @contextlib.contextmanager
+    def copy(self) -> Iterator[Path]:
+        """Lend a copy of the code that nobody else edits meanwhile; it is put back as it was lent."""
+        folder = self._free.pop() if self._free else self._lay_out()
+        yield folder
+        self._free.append(folder)
+
+    def _lay_out(self) -> Path:
+        self._made += 1
+        folder = self._folder / str(self._made)
+        lay_out(folder)
+        return folder
 
 
 def lay_out(folder: Path) -> None:
+    """Copy the code and its tests to a new folder."""
     folder.mkdir()
     for name in COPIED:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns(".hypothesis"))
+            left_out = shutil.ignore_patterns(".hypothesis", "__pycache__")
+            shutil.copytree(source, folder / name, ignore=left_out)
         else:
             shutil.copy2(source, folder / name)
 
 
-def run_pytest(folder: Path, tests: list[str], only: str) -> tuple[int, str]:
-    """Return pytest's exit status and the last line that it prints."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "--tb=no",
-        "--timeout=60",
-        "-p",
-        "pytest_timeout",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        only,
-        *tests,
-    ]
-    environ = {
-        name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "MAIA_SYNC_"))
-    }
-    environ["PYTHONPATH"] = str(folder)
-    environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = (
-        "1"  # most of the time would go into plugins that no test needs
-    )
-    try:
-        done = subprocess.run(
-            command, cwd=folder, env=environ, capture_output=True, text=True, timeout=TIMEOUT, check=False
+def try_unchanged(room: Room, *, sample: bool) -> tuple[bool, str]:
+    """Run the tests of all mutants against the code as it is, or one of each file; they must pass."""
+    chosen = {(mutant.tests, mutant.only) for mutant in MUTANTS}
+    if sample:
+        one_of_each = {tests.partition("::")[0]: (tests, only) for tests, only in sorted(chosen)}
+        chosen = set(one_of_each.values())
+    wanted = {f"({mutant_only} and {tests.partition('::')[2]})" for tests, mutant_only in chosen}
+    files = sorted({tests.partition("::")[0] for tests, _ in chosen})
+    with room.copy() as folder:
+        status, words = run_pytest(
+            room, folder, [f"tests/{file}" for file in files], " or ".join(sorted(wanted))
         )
-    except subprocess.TimeoutExpired:
+    return status == 0, words
+
+
+def try_mutant(room: Room, mutant: Mutant) -> tuple[bool, str, float]:
+    """Apply one edit and run its tests; returns whether they failed, and pytest's summary."""
+    began = time.monotonic()
+    with room.copy() as folder:
+        path = folder / "maia_sync" / mutant.file
+        code = path.read_text(encoding="utf-8")
+        if code.count(mutant.old) != 1:
+            return False, f"{mutant.file} holds the text to be edited {code.count(mutant.old)} times", 0.0
+        path.write_text(code.replace(mutant.old, mutant.new), encoding="utf-8")
+        _date(path)
+        status, words = run_pytest(room, folder, [f"tests/{mutant.tests}"], mutant.only)
+        path.write_text(code, encoding="utf-8")
+        _date(path)
+    failed = status == 1 and "failed" in words and "error" not in words
+    return failed, words, time.monotonic() - began
+
+
+_DATES = itertools.count(1)
+
+
+def _date(path: Path) -> None:
+    """Give a file a moment that no other text of it has: by that and its size bytecode is known again."""
+    moment = 1_000_000_000 + next(_DATES)
+    os.utime(path, (moment, moment))
+
+
+def run_pytest(room: Room, folder: Path, tests: list[str], only: str) -> tuple[int, str]:
+    """Return pytest's exit status and its summary."""
+    printed = folder / "printed"
+    process = room.forge.Process(target=_be_pytest, args=(folder, printed, tests, only))
+    process.start()
+    process.join(TIMEOUT)
+    if process.exitcode is None:
+        process.kill()
+        process.join()
         return 1, f"failed: did not end within {TIMEOUT} s"
-    lines = re.findall(r"\S.*", done.stdout) or re.findall(r"\S.*", done.stderr) or ["nothing was printed"]
-    return done.returncode, lines[-1]
+    summaries = re.findall(r"^.+ in [0-9.]+s\b.*$", printed.read_text(encoding="utf-8"), re.MULTILINE)
+    return process.exitcode, (summaries or ["nothing was printed"])[-1]
+
+
+def _be_pytest(folder: Path, printed: Path, tests: list[str], only: str) -> None:
+    """Be an interpreter that was just started to run pytest, but for what it has imported already."""
+    with printed.open("wb") as stream:
+        for number in (1, 2):
+            os.dup2(stream.fileno(), number)
+    os.chdir(folder)
+    for name in list(os.environ):
+        if name.startswith(("PYTEST_", "MAIA_SYNC_")):
+            del os.environ[name]
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.dont_write_bytecode = False  # those to whom the copy is lent next do not compile it again
+    sys.path[:] = [str(folder), *(path for path in sys.path if not Path(path).is_relative_to(ROOT / "tests"))]
+    sys.argv = ["pytest"]
+    # Most of the time would go into plugins that no test needs.
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
+    plugins = ["-p", "pytest_timeout", "-p", "no:cacheprovider"]
+    status = pytest.main(["-x", "-q", "--tb=no", "--timeout=60", *plugins, "-k", only, *tests])
+    sys.stdout.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -92,6 +92,7 @@ class SmallArchive:
             for table in (schema.archive_journal, schema.quarantine, schema.sent_message, schema.sync_run):
                 marked = update(table).where(table.c.checkpoint_id.in_(pending))
                 tx.connection.execute(marked.values(checkpoint_id=None))
+            tx.connection.execute(update(schema.task).values(archived_as=None))
             tx.connection.execute(delete(schema.archive_checkpoint).where(columns.status == "pending"))
 
     def verify(

@@ -68,6 +68,11 @@ class Import:
     for_types_only: bool
 
 
+def _last_name(node: ast.expr) -> str:
+    """Return how the name ends that an expression is: `import_module` of `importlib.import_module`."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
 @dataclass(frozen=True)
 class Module:
     """One module of the package as its syntax tree."""
@@ -79,6 +84,11 @@ class Module:
     @cached_property
     def tree(self) -> ast.Module:
         return ast.parse(self.source)
+
+    @cached_property
+    def _all_nodes(self) -> list[ast.AST]:
+        """Every node of the tree: walking it takes longer than all that the rules do."""
+        return list(ast.walk(self.tree))
 
     @cached_property
     def name(self) -> str:
@@ -97,14 +107,14 @@ class Module:
         """Every import: inside functions and under TYPE_CHECKING too."""
         typing_only = {
             id(node)
-            for block in ast.walk(self.tree)
+            for block in self._all_nodes
             if isinstance(block, ast.If) and ast.unparse(block.test).endswith("TYPE_CHECKING")
             for statement in block.body
             for node in ast.walk(statement)
         }
         return [
             Import(target, node.lineno, id(node) in typing_only)
-            for node in ast.walk(self.tree)
+            for node in self._all_nodes
             if isinstance(node, ast.Import | ast.ImportFrom | ast.Call)
             for target in self._targets(node)
         ]
@@ -120,7 +130,7 @@ class Module:
                 whole = f"{origin}.{alias.name}"
                 ours = origin.split(".")[0] == PACKAGE
                 yield whole if not ours or whole in self.known else origin
-        elif ast.unparse(node.func).endswith("import_module") and isinstance(node.args[0], ast.Constant):
+        elif _last_name(node.func).endswith("import_module") and isinstance(node.args[0], ast.Constant):
             yield str(node.args[0].value)
 
     def imports_any(self, libraries: set[str]) -> Iterator[Import]:
@@ -129,13 +139,15 @@ class Module:
                 yield each
 
     def nodes(self, *kinds: type[ast.AST]) -> Iterator[ast.AST]:
-        return (node for node in ast.walk(self.tree) if isinstance(node, kinds))
+        return (node for node in self._all_nodes if isinstance(node, kinds))
 
-    def attributes(self) -> Iterator[tuple[str, ast.Attribute]]:
-        """Yield every dotted access as text (`asyncio.sleep`) with its node."""
-        for node in self.nodes(ast.Attribute):
-            assert isinstance(node, ast.Attribute)
-            yield ast.unparse(node), node
+    def attributes(self) -> list[tuple[str, ast.Attribute]]:
+        """Return every dotted access as text (`asyncio.sleep`) with its node."""
+        return self._attributes
+
+    @cached_property
+    def _attributes(self) -> list[tuple[str, ast.Attribute]]:
+        return [(ast.unparse(node), node) for node in self._all_nodes if isinstance(node, ast.Attribute)]
 
 
 Rule = Callable[[list[Module]], Iterator[str]]
@@ -396,65 +408,71 @@ RULES: tuple[Rule, ...] = (
 )
 
 
-def test_imports_go_down_the_floors() -> None:
-    require(imports_go_down)
-
-
-def test_imports_make_no_circle() -> None:
-    require(imports_make_no_circle)
-
-
-def test_the_api_and_the_data_meet_in_sync_only() -> None:
-    require(columns_stay_apart)
-
-
-def test_http_database_and_scheduler_libraries_stay_where_they_belong() -> None:
-    require(libraries_stay_in_their_column)
-
-
-def test_the_sandbox_shares_nothing_with_the_wire() -> None:
-    require(sandbox_shares_nothing_with_the_wire)
-
-
-def test_only_the_clock_reads_time_and_sleeps() -> None:
-    require(only_the_clock_reads_time)
-
-
-def test_only_config_reads_toml_and_the_environment() -> None:
-    require(only_config_reads_the_environment)
-
-
-def test_foreign_errors_are_converted_in_one_place_per_library() -> None:
-    require(foreign_errors_are_converted_in_one_place)
-
-
-def test_only_the_database_opens_transactions() -> None:
-    require(only_database_opens_transactions)
-
-
-def test_modules_are_short() -> None:
-    require(modules_are_short)
-
-
-def test_functions_are_short() -> None:
-    require(functions_are_short)
-
-
-def test_names_say_something() -> None:
-    require(names_say_something)
-
-
-def test_values_are_frozen() -> None:
-    require(values_are_frozen)
-
-
-def test_every_module_says_what_question_it_answers() -> None:
-    require(modules_say_what_they_answer)
-
-
-def require(rule: Rule) -> None:
+@pytest.fixture(scope="module")
+def package() -> list[Module]:
+    """Return the package's modules, parsed once for all rules."""
     modules = read_package()
     assert modules, "no module of the package was found"
+    return modules
+
+
+def test_imports_go_down_the_floors(package: list[Module]) -> None:
+    require(imports_go_down, package)
+
+
+def test_imports_make_no_circle(package: list[Module]) -> None:
+    require(imports_make_no_circle, package)
+
+
+def test_the_api_and_the_data_meet_in_sync_only(package: list[Module]) -> None:
+    require(columns_stay_apart, package)
+
+
+def test_http_database_and_scheduler_libraries_stay_where_they_belong(package: list[Module]) -> None:
+    require(libraries_stay_in_their_column, package)
+
+
+def test_the_sandbox_shares_nothing_with_the_wire(package: list[Module]) -> None:
+    require(sandbox_shares_nothing_with_the_wire, package)
+
+
+def test_only_the_clock_reads_time_and_sleeps(package: list[Module]) -> None:
+    require(only_the_clock_reads_time, package)
+
+
+def test_only_config_reads_toml_and_the_environment(package: list[Module]) -> None:
+    require(only_config_reads_the_environment, package)
+
+
+def test_foreign_errors_are_converted_in_one_place_per_library(package: list[Module]) -> None:
+    require(foreign_errors_are_converted_in_one_place, package)
+
+
+def test_only_the_database_opens_transactions(package: list[Module]) -> None:
+    require(only_database_opens_transactions, package)
+
+
+def test_modules_are_short(package: list[Module]) -> None:
+    require(modules_are_short, package)
+
+
+def test_functions_are_short(package: list[Module]) -> None:
+    require(functions_are_short, package)
+
+
+def test_names_say_something(package: list[Module]) -> None:
+    require(names_say_something, package)
+
+
+def test_values_are_frozen(package: list[Module]) -> None:
+    require(values_are_frozen, package)
+
+
+def test_every_module_says_what_question_it_answers(package: list[Module]) -> None:
+    require(modules_say_what_they_answer, package)
+
+
+def require(rule: Rule, modules: list[Module]) -> None:
     breaches = sorted(rule(modules))
     assert not breaches, "\n".join([f"{rule.__doc__}", *breaches])
 

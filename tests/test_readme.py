@@ -170,7 +170,7 @@ def test_the_test_command_of_the_readme_is_the_one_of_ci() -> None:
     (line,) = [block.text for block in blocks() if block.language == "sh" and "pytest" in block.text]
     words = shlex.split(line)
     ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    (ci_line,) = [shlex.split(one) for one in ci.splitlines() if "-m pytest" in one]
+    (ci_line,) = [shlex.split(one) for one in ci.splitlines() if "-m pytest -n" in one]
     assert words[words.index(".venv/bin/python") + 1 :] == ci_line[ci_line.index("-m") :]
     (extras,) = {word for word in words if word.startswith(".[")}
     assert f"'{extras}'" in ci

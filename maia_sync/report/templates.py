@@ -11,6 +11,31 @@ from maia_sync.report.visible import visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from jinja2.bccache import Bucket
+
+
+class _Compiled(jinja2.BytecodeCache):
+    """What was compiled once in this process: a daemon's next life and the next report need not do it again.
+
+    The environments that share it differ in filters alone, which are called by name.
+    """
+
+    def __init__(self) -> None:
+        self._compiled: dict[str, bytes] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        """Fill the bucket, unless the template has changed since."""
+        compiled = self._compiled.get(bucket.key)
+        if compiled is not None:
+            bucket.bytecode_from_string(compiled)
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        """Keep what the bucket holds."""
+        self._compiled[bucket.key] = bucket.bytecode_to_string()
+
+
+_COMPILED = _Compiled()
+
 
 def make_environment(*packages: str, filters: Mapping[str, Callable[..., object]]) -> jinja2.Environment:
     """Return an environment over the `templates` folders of packages and of this one.
@@ -25,6 +50,7 @@ def make_environment(*packages: str, filters: Mapping[str, Callable[..., object]
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_shown,
+        bytecode_cache=_COMPILED,
     )
     environment.filters.update(filters)
     return environment

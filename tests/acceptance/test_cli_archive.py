@@ -99,8 +99,9 @@ def test_create_tells_what_is_new_and_list_what_there_is(folder: CliFolder) -> N
     assert "Nothing new to archive" in again.out
     add_task(folder, 3)
     second = folder.ok("archive", "create", "--json").json()
-    assert (second["entries"], second["checkpoints"], second["interrupted_by"]) == ({"event": 1}, 1, None)
-    assert second["size_after"] == second["size_before"] + 2
+    assert second["entries"] == {"event": 1, "task": 1}
+    assert (second["checkpoints"], second["interrupted_by"]) == (1, None)
+    assert second["size_after"] == second["size_before"] + 3
     assert second["checkpoint"] == (folder.path / "archive" / "checkpoint").read_text()
     table = dataset.dataset(folder.path / "archive" / "data", partitioning="hive").to_table()
     assert table.num_rows == 101

@@ -7,7 +7,10 @@ It stands in no story: a story's seed tells what it does. Of three stories it is
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import event
 
 from maia_sync.store.database import Database
 from tests.archive_replay import Replay, archive, assert_archived, enrol
@@ -17,7 +20,24 @@ from tests.simulation.ledger import BrokenPromiseError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from sqlalchemy import Engine
+
     from maia_sync.clock import Clock
+
+
+class _Seat:
+    """An engine for the archivist of one story after another, which compiles each statement once."""
+
+    def __init__(self, engine: Engine, path: Path) -> None:
+        self.engine = engine
+        self.path = path
+        event.listen(engine, "do_connect", self._connect)
+
+    def _connect(self, _dialect: Any, _record: Any, arguments: Any, options: Any) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, *arguments[1:], **options)
+
+
+_SEATS: list[_Seat] = []
 
 
 class Archivist:
@@ -29,6 +49,10 @@ class Archivist:
         self._is_in = self._rng.random() < 2 / 3
         self._copy = Copy(url)
         self._database = Database(url=url, clock=clock)
+        if not _SEATS:
+            _SEATS.append(_Seat(self._database.engine, path))
+        _SEATS[0].path = path
+        self._database.engine = _SEATS[0].engine
         self._replay = Replay()
 
     def close(self) -> None:
