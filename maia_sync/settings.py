@@ -119,6 +119,17 @@ class AuthSettings(_Section, frozen=True, kw_only=True):
         )
         return tuple(kind for kind, present in given if present)
 
+    @property
+    def name(self) -> str | None:
+        """What the credential is called, for whoever asks later what was used; never a secret."""
+        if self.token is not None:
+            return "token"
+        if self.token_file is not None:
+            return f"token_file {self.token_file}"
+        if self.token_command is not None:
+            return f"token_command {self.token_command[0]}"
+        return None if self.client_id is None else f"client_id {self.client_id}"
+
     def require_credential(self) -> CredentialKind:
         """Return the kind of credential that is configured.
 

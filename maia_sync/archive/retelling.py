@@ -33,7 +33,7 @@ TABLES: Final[dict[Kind, str]] = {
 """The tables whose rows are named by their ids, by the type of the entries that tell of them."""
 _KINDS: Final[dict[str, Kind]] = {kind: kind for kind in TABLES}
 _LASTING: Final = frozenset(
-    ("kind", "worker", "started_at", "upstream_host", "version", "sent_by", "reason", "held_by")
+    ("kind", "worker", "started_at", "upstream_host", "credential", "version", "sent_by", "reason", "held_by")
 )
 """Columns of facts that never change."""
 _RECEIVED: Final = {

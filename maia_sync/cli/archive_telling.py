@@ -131,6 +131,7 @@ def _of_run(run: RunFacts) -> Iterator[tuple[str, str]]:
     yield "Ended", show_moment(run.ended_at)
     yield "Worker", run.worker
     yield "Asked", run.upstream_host or "not known"
+    yield "Credential", run.credential or "not known"
     yield "Version", run.version or "not known"
     yield "Tasks", f"{run.tasks:,} ({run.tasks_failed:,} failed, {run.tasks_held:,} left to others)"
     met = f"{run.events_new:,} new, {run.events_changed:,} changed, {run.events_unchanged:,} unchanged"

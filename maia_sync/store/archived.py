@@ -33,7 +33,7 @@ that payloads were erased, by whom and why. The rest are rows of the tables that
 """
 
 
-class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a run came to: the columns of `sync_run`, by their names."""
 
     kind: str
@@ -55,6 +55,8 @@ class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     upstream_host: str | None
     version: str | None
+    credential: str | None = None
+    """Left out if it is not known: logs that were begun before it was kept have none."""
 
 
 class SentFacts(msgspec.Struct, frozen=True, kw_only=True):

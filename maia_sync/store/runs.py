@@ -15,7 +15,14 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
 
 
-def start_run(tx: Transaction, *, kind: str, worker: str, upstream_host: str | None = None) -> int:
+def start_run(
+    tx: Transaction,
+    *,
+    kind: str,
+    worker: str,
+    upstream_host: str | None = None,
+    credential: str | None = None,
+) -> int:
     """Open a row of `sync_run` and return its id."""
     values = {
         "kind": kind,
@@ -23,6 +30,7 @@ def start_run(tx: Transaction, *, kind: str, worker: str, upstream_host: str | N
         "started_at": tx.now,
         "status": "running",
         "upstream_host": upstream_host,
+        "credential": credential,
         "version": __version__,
     }
     statement = insert(sync_run).values(values).returning(sync_run.c.id)

@@ -279,6 +279,7 @@ sync_run = Table(
     Column("quarantined", BigInteger, nullable=False, server_default="0"),
     Column("error", Text),
     Column("upstream_host", Text),
+    Column("credential", Text),
     Column("version", Text),
     Column("checkpoint_id", BigInteger),
 )

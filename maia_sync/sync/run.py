@@ -121,8 +121,13 @@ class Run:
         with self._database.transaction() as tx:
             close_lost_runs(tx, silent_seconds=self._settings.schedule.silence)
             settle_zone(tx, self._settings.facets.time_zone)
-            host = urlsplit(self._settings.api.base_url).hostname
-            run_id = start_run(tx, kind=self._kind, worker=self._worker, upstream_host=host)
+            run_id = start_run(
+                tx,
+                kind=self._kind,
+                worker=self._worker,
+                upstream_host=urlsplit(self._settings.api.base_url).hostname,
+                credential=self._settings.auth.name,
+            )
             return run_id, tx.now, self._count_tasks(tx)
 
     def _count_tasks(self, tx: Transaction) -> int:

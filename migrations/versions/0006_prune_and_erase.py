@@ -15,6 +15,7 @@ TABLES = ("archive_restore", "archive_prune", "archive_erasure", "archive_hold")
 
 
 def upgrade() -> None:
+    op.add_column("sync_run", sa.Column("credential", sa.Text(), nullable=True))
     op.add_column("task", sa.Column("archived_as", sa.LargeBinary(), nullable=True))
     for table in WITH_PAYLOADS:
         op.add_column(table, sa.Column("pruned_at", MOMENT, nullable=True))
@@ -90,6 +91,7 @@ def downgrade() -> None:
         op.drop_column(table, "erased_at")
         op.drop_column(table, "pruned_at")
     op.drop_column("task", "archived_as")
+    op.drop_column("sync_run", "credential")
 
 
 def make_index(name: str, table: str, columns: list[str], condition: str) -> None:

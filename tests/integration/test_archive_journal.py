@@ -480,7 +480,9 @@ def test_a_message_whose_outcome_comes_between_reading_and_marking_is_archived_a
 def test_runs_are_archived_when_they_have_ended_and_again_if_a_lost_one_ends_after_all(stage: Stage) -> None:
     stage.walk()
     with stage.database.transaction() as tx:
-        run_id = start_run(tx, kind="sync", worker="one", upstream_host="api.example")
+        run_id = start_run(
+            tx, kind="sync", worker="one", upstream_host="api.example", credential="client_id it"
+        )
     stage.archive()
     assert ("run", run_id) not in stage.replay.numbered
     stage.clock.advance(7200)
@@ -489,6 +491,7 @@ def test_runs_are_archived_when_they_have_ended_and_again_if_a_lost_one_ends_aft
     stage.archive()
     (lost,) = stage.replay.numbered["run", run_id]
     assert (lost.facts.status, lost.facts.upstream_host) == ("lost", "api.example")  # type: ignore[union-attr]
+    assert lost.facts.credential == "client_id it"  # type: ignore[union-attr]
     ended = "UPDATE sync_run SET status = 'succeeded', checkpoint_id = NULL WHERE id = ?"
     stage.copy.ask(ended, run_id)
     stage.archive()

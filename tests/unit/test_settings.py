@@ -11,6 +11,7 @@ from sqlalchemy import make_url
 
 from maia_sync.config import (
     ApiSettings,
+    AuthSettings,
     DatabaseSettings,
     Secret,
     Settings,
@@ -183,3 +184,14 @@ def test_a_secret_shows_itself_to_nobody_who_does_not_ask() -> None:
     assert secret != Secret("x")
     assert len({secret, Secret(CANARY)}) == 1
     assert pickle.loads(pickle.dumps(secret)) == secret
+
+
+def test_a_credential_has_a_name_that_is_no_secret() -> None:
+    names = {
+        None: AuthSettings(),
+        "token": AuthSettings(token=Secret("s3cret")),
+        "token_file /run/it": AuthSettings(token_file=Path("/run/it")),
+        "token_command vault": AuthSettings(token_command=("vault", "--password", "s3cret")),
+        "client_id it": AuthSettings(client_id="it", client_secret=Secret("s3cret")),
+    }
+    assert {auth.name: auth for auth in names.values()} == names

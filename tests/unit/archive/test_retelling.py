@@ -108,6 +108,7 @@ WRONG = (
     (run(**LOST), run(kind="sync"), "kind"),
     (run(**LOST), run(started_at=LATER), "started_at"),
     (run(**LOST), run(upstream_host="evil.example"), "upstream_host"),
+    (run(**LOST), run(credential="client_id evil"), "credential"),
     (run(**LOST), run(version="2"), "version"),
     (sent("unknown"), sent("accepted", by="another"), "sent_by"),
     (sent("unknown"), sent("accepted", at=LATER), "sent_at"),
