@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _TEN_YEARS = 3650 * 86_400.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
+_CALENDAR = re.compile(r"[0-9.]+ ?(y|yr|yrs|years?|M|mo|mon|months?)")
+_NO_CALENDAR = "there are no months or years: a year is 365d"
 _CRON_END = "[0-9]{1,2}|[a-z]{3}"
 _CRON_RANGE = re.compile(
     rf"(?:\*|(?P<first>{_CRON_END})(?:-(?P<last>{_CRON_END}))?)(?:/(?P<step>[0-9]{{1,2}}))?"
@@ -115,6 +117,8 @@ def _duration(shortest: str | None = None) -> Kind:
         if not isinstance(value, str):
             return _number_as_float(value)
         match = _DURATION.fullmatch(value.strip())
+        if match is None and _CALENDAR.fullmatch(value.strip()):
+            raise RefusedError(f'a duration such as "400d", as {_NO_CALENDAR}')
         if match is None:
             raise RefusedError
         return float(match[1]) * _UNITS[match[2] or "s"]
@@ -131,6 +135,18 @@ def _duration(shortest: str | None = None) -> Kind:
     return Kind(
         f'a duration {bound}, such as "500ms", "30s", "15m", "2h", "7d" or a number of seconds', check
     )
+
+
+def _age() -> Kind:
+    """Take a duration with a unit: by 400 alone, seconds are hardly meant."""
+    duration = _duration()
+
+    def check(value: object) -> object:
+        if not isinstance(value, str) or value.strip()[-1:].isdecimal():
+            raise RefusedError
+        return duration.check(value)
+
+    return Kind(f'a duration with its unit, such as "400d"; {_NO_CALENDAR}', check)
 
 
 def _rhythm() -> Kind:
@@ -382,7 +398,7 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "schedule": _rhythm(),
         "anchor_command": _COMMAND,
         "anchor_url": _SECRET_ADDRESS,
-        "retention": _duration(),
+        "retention": _age(),
         "retention_below_six_months": _flag(),
         "digest_key_file": _PATH,
     },

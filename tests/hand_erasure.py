@@ -66,6 +66,8 @@ class HandErasure:
     task_id: str
     meant: Callable[[Entry], bool]
     before: datetime | None = None
+    more: int = 0
+    """So many more payloads than there are it tells of."""
 
     def __post_init__(self) -> None:
         self.old: list[str] = []
@@ -95,7 +97,7 @@ class HandErasure:
             reason="she asked for it",
             basis="GDPR, article 17",
             erased_by="tests@here",
-            payloads=len(self.rows),
+            payloads=len(self.rows) + self.more,
         )
         with archive.database.transaction(write=False) as tx:
             self.number = len(tx.connection.execute(select(schema.archive_erasure.c.id)).all()) + 1
@@ -161,7 +163,7 @@ class HandErasure:
             values = {
                 "task_id": self.task_id, "before_at": self.before, "reason": "she asked for it",
                 "basis": "GDPR, article 17", "erased_by": "tests@here", "erased_at": WHEN,
-                "payloads": len(self.rows), "checkpoint_id": self.id, "id": self.number,
+                "payloads": len(self.rows) + self.more, "checkpoint_id": self.id, "id": self.number,
             }  # fmt: skip
             tx.connection.execute(insert(schema.archive_erasure).values(values))
 
@@ -183,6 +185,7 @@ class HandErasure:
         delete_old_partials(self.archive.place, self.head.size, since=self.old_size)
         self.archive.place.delete(["unfinished"])
         with self.archive.database.transaction() as tx:
+            tx.connection.execute(update(schema.archive_erasure).values(scrubbed_at=WHEN))
             archive_log.release_writer(tx, self.archive.signer.name, WORKER)
 
     STEPS = (sign, name_files, publish, complete, delete_old, clear)

@@ -76,6 +76,8 @@ SUMMARIES = "integration/test_summaries.py"
 REBUILD = "integration/test_facets_rebuild.py"
 KILLS = "acceptance/test_kill_backfill.py"
 JOURNAL = "integration/test_archive_journal.py"
+EMPTIED = "integration/test_emptied_rows.py"
+ERASED = "integration/test_archive_erased_verified.py"
 
 
 @dataclass(frozen=True)
@@ -569,6 +571,40 @@ MUTANTS = (
         "[record for record in records if _name_of(record) not in marked]",
         "records",
         f"{JOURNAL}::test_marks_that_were_set_and_taken_away_before_anything_was_archived_are_told",
+    ),
+    Mutant(
+        "archive",
+        "takes a payload that was erased for gone, unseen",
+        "archive/verify_segments.py",
+        "left = left_of(record, data, salt)",
+        "left = None",
+        f"{ERASED}::test_what_a_faulty_erasure_has_left_is_found",
+    ),
+    Mutant(
+        "P6",
+        "knows a removed payload again by its canonical digest alone",
+        "sync/known_again.py",
+        "digest=digests.get(row.digest, row.digest),",
+        "digest=row.digest,",
+        f"{EMPTIED}::test_p6_what_was_removed_is_served_again_in_whatever_spelling_and_nothing_is_written",
+        "sqlite and oldest-first",
+    ),
+    Mutant(
+        "archive",
+        "restores what was erased as if it were pruned",
+        "store/restoring.py",
+        "meant.values(pruned_at=when, erased_at=when)",
+        "meant.values(pruned_at=when, erased_at=None)",
+        "integration/test_archive_restore.py::test_what_was_erased_comes_back_as_erased_and_is_known_again",
+        "sqlite-sqlite",
+    ),
+    Mutant(
+        "archive",
+        "erases in spite of a hold that was set meanwhile",
+        "archive/erasure.py",
+        "            require_no_hold(tx, task_id)\n            lock_task(tx, task_id)\n",
+        "            lock_task(tx, task_id)\n",
+        "integration/test_archive_erase.py::test_a_hold_that_is_set_meanwhile_is_obeyed",
     ),
 )
 

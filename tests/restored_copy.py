@@ -44,7 +44,7 @@ def rows_of(copy: Copy) -> dict[str, list[tuple[Any, ...]]]:
         casts = [f'"{name}"' + ("::text" if copy.is_postgresql and name in _JSON else "") for name in names]
         told = []
         for row in copy.ask(f"SELECT {', '.join(casts)} FROM {table.name}"):
-            values = {name: _plain(value) for name, value in zip(names, row, strict=True)}
+            values = {name: plain(value) for name, value in zip(names, row, strict=True)}
             if values.get("checkpoint_id") is not None:
                 values["checkpoint_id"] = sizes[values["checkpoint_id"]]
             told.append(tuple(f"{name}={value!r}" for name, value in values.items()))
@@ -54,7 +54,8 @@ def rows_of(copy: Copy) -> dict[str, list[tuple[Any, ...]]]:
     return found
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return what a driver gives as it is told of both dialects."""
     if isinstance(value, float):
         return round(value, 6)
     if isinstance(value, bool):

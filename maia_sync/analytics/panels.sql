@@ -494,13 +494,47 @@ LEFT JOIN task k ON k.task_id = x.task_id
 ORDER BY x.quarantined DESC, x.reason, x.task_id;
 
 -- panel: kept
--- title: Changed and vanished
--- How many events has upstream changed or withdrawn after they were stored (both are kept)?
+-- title: Changed, vanished, pruned and erased
+-- How many events has upstream changed or withdrawn (both are kept), and how many lost their payload here or everywhere?
 -- empty: Nothing is stored yet.
 SELECT (SELECT count(*) FROM task_event_revision WHERE (:task IS NULL OR task_id = :task)) AS earlier_versions_kept,
        (SELECT count(*) FROM task_event
         WHERE vanished_at IS NOT NULL AND (:task IS NULL OR task_id = :task)) AS vanished_events,
-       (SELECT count(*) FROM quarantine WHERE (:task IS NULL OR task_id = :task)) AS quarantined_elements;
+       (SELECT count(*) FROM quarantine WHERE (:task IS NULL OR task_id = :task)) AS quarantined_elements,
+       o.pruned_events, o.erased_events
+FROM (SELECT count(CASE WHEN erased_at IS NULL THEN 1 END) AS pruned_events, count(erased_at) AS erased_events
+      FROM task_event
+      WHERE pruned_at IS NOT NULL AND (:task IS NULL OR task_id = :task)) o;
+
+-- panel: removed
+-- title: Pruned and erased
+-- How many events of this time have no payload any more, if at most so many of those are read?
+-- empty: Every event has its payload.
+-- limit: 20000
+SELECT count(*) AS read_rows,
+       count(CASE WHEN occurred_at >= :since AND occurred_at < :until AND erased_at IS NULL THEN 1 END) AS pruned,
+       count(CASE WHEN occurred_at >= :since AND occurred_at < :until AND erased_at IS NOT NULL THEN 1 END) AS erased,
+       count(CASE WHEN occurred_at IS NULL AND vanished_at IS NULL AND erased_at IS NULL THEN 1 END) AS undated_pruned,
+       count(CASE WHEN occurred_at IS NULL AND vanished_at IS NULL AND erased_at IS NOT NULL THEN 1 END) AS undated_erased
+FROM (SELECT CASE WHEN vanished_at IS NULL THEN occurred_at END AS occurred_at, erased_at, vanished_at
+      FROM task_event WHERE pruned_at IS NOT NULL AND :task IS NULL
+      UNION ALL
+      SELECT CASE WHEN vanished_at IS NULL THEN occurred_at END, erased_at, vanished_at
+      FROM task_event WHERE pruned_at IS NOT NULL AND task_id = :task
+      LIMIT :limit) o;
+
+-- panel: removed-of-time
+-- title: Pruned and erased
+-- How many events of this time have no payload any more, if at most so many are read, the earliest first?
+-- empty: Every event has its payload.
+-- limit: 200000
+SELECT count(*) AS read_rows,
+       count(CASE WHEN pruned_at IS NOT NULL AND erased_at IS NULL AND vanished_at IS NULL THEN 1 END) AS pruned,
+       count(CASE WHEN erased_at IS NOT NULL AND vanished_at IS NULL THEN 1 END) AS erased
+FROM (SELECT pruned_at, erased_at, vanished_at FROM task_event
+      WHERE occurred_at >= :since AND occurred_at < :until
+      ORDER BY occurred_at
+      LIMIT :limit) o;
 
 -- panel: newest-event
 -- title: Newest event

@@ -43,6 +43,7 @@ _COLUMNS: Final = ("data", "extra", "timestamp_text", "time of receipt", "run_id
 _AT_ONCE: Final = 2_000
 _EVENTS: Final = frozenset(("event", "revision"))
 _WITH_ID: Final = frozenset(("quarantine", "sent"))
+_TOO_EARLY: Final = "lost its payload in the database before it was archived, which only an alteration can do"
 _LOOSE: Final = frozenset(("run", "hold", "erasure", "missing"))
 """What is told of without a payload."""
 
@@ -67,11 +68,13 @@ class AgainstDatabase:
         self._tasks = ToldTasks()
         self._removed = Removed(database)
         self._loose: list[_Item] = []
-        self._missing: dict[EventName, Entry] = {}
+        self._missing: dict[EventName, _Item] = {}
         self._events = 0
         self._rows = 0
         self._done: StoredCheckpoint | None = None
         self._figures = Sums(waiting=0, not_enrolled=0)
+        self._may_lack: int | None = 0
+        """Up to this entry payloads may have been taken out before they were archived; None: all may."""
         self.notes: list[str] = []
         """What is no difference, and should be known."""
 
@@ -80,6 +83,7 @@ class AgainstDatabase:
         self._findings = findings
         with open_reading(self._database) as tx:
             self._done = archive_compare.read_newest(tx, self._origin, "done")
+            self._may_lack = archive_compare.read_end_of_lacking(tx, self._origin)
         return None if self._done is None else self._done.note.encode()
 
     def stranger(self) -> str | None:
@@ -123,7 +127,7 @@ class AgainstDatabase:
         if entry.id is not None:
             self._loose.append(_Item(index, entry, None))
         else:
-            self._missing[_name_of(entry)] = entry
+            self._missing[_name_of(entry)] = _Item(index, entry, None)
         if len(self._loose) + len(self._missing) >= _AT_ONCE:
             self._compare_loose()
 
@@ -151,6 +155,11 @@ class AgainstDatabase:
                     return f"a create that {what}: its checkpoint has {counted(found.size, 'entry')}"
             owner = archive_log.read_writer(tx, self._origin)
         return None if owner is None else f"a create by {owner}, which is at work or was cut off"
+
+    def erasing(self) -> list[tuple[int, int]] | None:
+        """Return the sizes of the log before and after each erasure that is not finished."""
+        with open_reading(self._database) as tx:
+            return archive_compare.read_unscrubbed(tx, self._origin)
 
     def figures(self) -> DatabaseFigures:
         """Return what was compared."""
@@ -224,16 +233,18 @@ class AgainstDatabase:
 
     def _compare_missing(self) -> None:
         """Compare payloads that were gone when they were archived: their rows may stand there, empty."""
-        entries = dict(self._missing)
+        items = dict(self._missing)
         self._missing.clear()
-        names = list(entries)
+        names = list(items)
         with open_reading(self._database) as tx:
             found = archive_compare.read_payloads(tx, names)
             left = _read_removed(tx, names, found)
-        for (name, entry), stored in zip(entries.items(), found, strict=True):
-            is_there = isinstance(stored, StoredPayload) and stored.is_removed
+        for (name, item), stored in zip(items.items(), found, strict=True):
+            is_there, entry = isinstance(stored, StoredPayload) and stored.is_removed, item.entry
             self._sums.take_missing(entry, is_there=is_there)
-            wrong = self._removed.of_missing(left[name]) if is_there else None
+            wrong = self._removed.of_missing(left[name], entry.removed) if is_there else None
+            if wrong is None and is_there and not self._may_be_lacking(item.number):
+                wrong = f"{_TOO_EARLY} (entry {item.number} of the archive)"
             if wrong is None and isinstance(stored, StoredPayload) and is_there:
                 is_left = stored.data is not None or stored.extra is not None
                 wrong = "has a payload in the database that was taken out" if is_left else None
@@ -268,10 +279,20 @@ class AgainstDatabase:
         place = f"row {number} of {TABLES[kind]}"
         wrong, column = _how_it_differs(item, stored)
         if wrong is column is None and isinstance(stored, StoredRow):
-            column = self._removed.of_row(item.entry, item.row, place, stored)
+            was_told = self._sums.has_numbered(kind, number)  # with what it was: of a message more is known
+            is_back = item.entry.type == "missing" and was_told and not stored.is_pruned  # by a restore
+            column = None if is_back else self._removed.of_row(item.entry, item.row, place, stored)
+            if item.entry.type == "missing" and stored.is_pruned and not was_told:
+                self._sums.note_emptied()
+                if column is None and not self._may_be_lacking(item.number):
+                    column = _TOO_EARLY
         if column is not None:
             self._told.add("database", place, f"{column} (entry {item.number} of the archive)")
         self._sums.take_numbered(kind, item.number, item.entry, wrong)
+
+    def _may_be_lacking(self, number: int) -> bool:
+        """Tell whether the row of an entry may have lost its payload before it was archived."""
+        return self._may_lack is None or number < self._may_lack
 
 
 def _read_removed(
@@ -295,6 +316,8 @@ def _how_it_differs(item: _Item, stored: StoredRow | str | None) -> tuple[str | 
     if entry.type == "missing":
         record = msgspec.structs.replace(record, type="missing")
     now = entry_of(record, hashed)
+    if entry.type == "missing":  # what was pruned then may be erased since
+        now = msgspec.structs.replace(now, removed=entry.removed)
     if now == entry:
         return None, None
     column = lasting_difference(entry, now)

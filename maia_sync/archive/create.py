@@ -47,11 +47,13 @@ def create(
     new_log: bool = False,
     observers: Sequence[Observe] = (),
     stopped: Stopped = _never,
+    finishing: bool = True,
 ) -> CreateReport:
     """Archive whatever the database holds that the archive does not; return what it came to.
 
     With `new_log` it begins another log, that of another key, at an empty place, and archives everything anew
-    there. It ends after the chunk in hand once `stopped` says so, and leaves what a death would. Raises
+    there. It ends after the chunk in hand once `stopped` says so, and leaves what a death would. Unless
+    `finishing`, it does not try to scrub the database of what erasures before it have left there. Raises
     ArchiveBusy if another process is at it, ArchiveDiffers if the archive is not what this database has
     written, and ArchiveError and DatabaseError; the next create puts in order what was left.
     """
@@ -68,7 +70,7 @@ def create(
             if stopped() is None:
                 outcome, anchor_error = work.hand_over(anchor)
         newest, older_runs = work.newest(), work.older_runs()
-        unscrubbed = work.finish_erasures()
+        unscrubbed = work.finish_erasures(stopped) if finishing else None
         work.end()
     return CreateReport(
         place=place.name,

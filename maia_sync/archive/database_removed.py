@@ -11,6 +11,7 @@ from collections import defaultdict
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from maia_sync.archive.entry import text_of_moment
 from maia_sync.archive.finding import counted
 from maia_sync.store import archive_compare
 from maia_sync.store.digest_key import KEYED_BYTES, is_keyed
@@ -18,12 +19,15 @@ from maia_sync.store.moments import read_moment
 from maia_sync.sync.payload_digest import KeyedDigests, digest_of_payload, keyed_digests_of
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from maia_sync.archive.entry import Entry
     from maia_sync.archive.finding import Findings
     from maia_sync.archive.log_reader import LogReader
     from maia_sync.archive.verify_segments import ArchivedRow
     from maia_sync.store.archive_compare import RemovedPayload
     from maia_sync.store.archive_rows import StoredRow
+    from maia_sync.store.archived import Removed as RemovedBefore
     from maia_sync.store.database import Database, Transaction
     from maia_sync.store.digest_key import DigestKey
 
@@ -35,6 +39,7 @@ _OF_THE_OTHERS: Final = 32
 """... and one of so many of the others."""
 ERASED: Final = "has a payload in the database, and it was erased from the archive"
 _ONLY_PRUNED: Final = "was erased from the archive, and is only pruned in the database"
+_OTHERWISE: Final = "was erased at another moment, says the database"
 _EARLY: Final = "is erased in the database, and the archive has its payload still"
 
 
@@ -73,6 +78,8 @@ class Removed:
             self._note_early(row, place)
             return None
         self._count(row)
+        if row.erased and not is_told_as(row.erased_at or "", left.erased_at):
+            return _OTHERWISE
         if row.erased:
             raw = row.record.raw or b""
             digests = KeyedDigests(raw[:KEYED_BYTES], raw[KEYED_BYTES:])
@@ -80,12 +87,19 @@ class Removed:
         key = self._key_of(left.digest, _Row(place, row.number))
         return None if key is None else self._fault_of_pruned(key, row, left)
 
-    def of_missing(self, left: RemovedPayload | None) -> str | None:
-        """Tell what is wrong with the row of an event's payload that was taken out, whatever that was."""
+    def of_missing(self, left: RemovedPayload | None, told: RemovedBefore | None = None) -> str | None:
+        """Tell what is wrong with the row of an event's payload that was taken out, whatever that was.
+
+        `told`: what its entry tells of it, if it was taken out before it was archived.
+        """
         if left is None:
             return "is missing from the database"
         if left.has_facets:
             return "has something in the database that was read from its payload, which was taken out"
+        if told is not None and told.digest not in (None, _hex(left.digest)):
+            return "has another digest in the database"
+        if told is not None and left.is_newest and told.canonical not in (None, _hex(left.canonical)):
+            return "has another canonical in the database"
         return _fault_of_moments(left)
 
     def of_row(self, entry: Entry, row: ArchivedRow | None, place: str, stored: StoredRow) -> str | None:
@@ -161,6 +175,16 @@ class Removed:
         return None
 
 
+def is_told_as(received: str, given: object) -> bool:
+    """Compare a moment of an entry with one that the database gives as text, whatever that says."""
+    try:
+        if f"{received[:10]} {received[11:26]}" == given:
+            return True
+        return text_of_moment(read_moment(given)) == received
+    except ValueError:
+        return False
+
+
 def _fault_of_digests(left: RemovedPayload, digests: KeyedDigests, *, has_canonical: bool) -> str | None:
     if left.digest != digests.digest:
         return "has another digest in the database"
@@ -174,11 +198,23 @@ def _fault_of_row(entry: Entry, row: ArchivedRow | None, stored: StoredRow) -> s
         if entry.type == "missing":
             return "has a payload in the database, and it was gone when it was archived"
         return ERASED if row is not None and row.erased else None
+    if entry.removed is not None and entry.removed.digest not in (None, _hex(stored.digest)):
+        return "has another digest in the database"
     if stored.has_payload:
         return "has a payload in the database that was taken out, says the row"
     if not stored.is_pruned:
         return "has an erased_at in the database, and no pruned_at"
-    return _ONLY_PRUNED if row is not None and row.erased and not stored.is_erased else None
+    return _fault_of_erased(row, stored.erased_at) if row is not None and row.erased else None
+
+
+def _hex(digest: object) -> str | None:
+    return digest.hex() if isinstance(digest, bytes) else None
+
+
+def _fault_of_erased(row: ArchivedRow, erased_at: datetime | None) -> str | None:
+    if erased_at is None:
+        return _ONLY_PRUNED
+    return None if text_of_moment(erased_at) == row.erased_at else _OTHERWISE
 
 
 def _fault_of_moments(left: RemovedPayload) -> str | None:

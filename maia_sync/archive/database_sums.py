@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import msgspec
 
 from maia_sync.archive.database_checkpoints import compare_checkpoints
-from maia_sync.archive.entry import decode_entry, text_of_moment
+from maia_sync.archive.database_removed import is_told_as
+from maia_sync.archive.entry import decode_entry
 from maia_sync.archive.finding import place_of_event
 from maia_sync.archive.numbers import Numbers
 from maia_sync.archive.retelling import TABLES
 from maia_sync.store import archive_compare, archive_log
 from maia_sync.store.archive_rows import read_numbers
-from maia_sync.store.moments import read_moment
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -103,6 +103,8 @@ class ArchiveSums:
         self._others: dict[tuple[Kind, int], tuple[int, str]] = {}
         """Rows that are not as their latest entry says: that entry, and how they differ."""
         self._gone = 0
+        self._emptied = 0
+        """Rows that stand in the database, and had lost their payload when they were archived."""
         self._counted: set[int] = set()
         """Hashes of names that were taken though their payloads are missing."""
 
@@ -128,11 +130,16 @@ class ArchiveSums:
         elif kind == "returned":
             self._vanished.pop(_hash_of(entry), None)
 
+    def note_emptied(self) -> None:
+        """Take note of a row that had lost its payload when it was archived."""
+        self._emptied += 1
+
     def take_missing(self, entry: Entry, *, is_there: bool) -> None:
         """Take an entry of an event's payload that was gone; its row may stand in the database, empty."""
         if not is_there:
             self._gone += 1
             return
+        self.note_emptied()
         kind = "revision" if entry.revision else "event"
         self.take(0, msgspec.structs.replace(entry, type=kind))
         self._counted.add(_hash_of_payload(entry))
@@ -151,6 +158,10 @@ class ArchiveSums:
         sums.signs |= 2 if is_odd else 1
         return True
 
+    def has_numbered(self, kind: Kind, number: int) -> bool:
+        """Tell whether an entry of this row with an id was taken."""
+        return number in self._numbers[kind]
+
     def take_numbered(self, kind: Kind, index: int, entry: Entry, wrong: str | None) -> None:
         """Take an entry of a row with an id, and how the database differs from it. The latest one counts."""
         number = entry.id or 0
@@ -162,10 +173,18 @@ class ArchiveSums:
 
     def notes(self) -> list[str]:
         """Return what is no difference, and should be known."""
-        if not self._gone:
-            return []
-        sentence = f"{self._gone:,} payloads were gone from the database before they could be archived"
-        return [f"{sentence}: the log has an entry for each"]
+        notes: list[str] = []
+        if self._gone:
+            were = "payload was" if self._gone == 1 else "payloads were"
+            said = f"{self._gone:,} {were} gone from the database before they could be archived"
+            notes.append(f"{said}: the log has an entry for each")
+        if self._emptied:
+            had = "payload had" if self._emptied == 1 else "payloads had"
+            said = (
+                f"{self._emptied:,} {had} been taken out of the database before this log could tell of them"
+            )
+            notes.append(f"{said}: it has an entry for each, and an earlier log may have what they were")
+        return notes
 
     def compare(
         self,
@@ -275,7 +294,7 @@ class ArchiveSums:
             place = _place_of(task_id, group, timestamp, ordinal)
             if told is None:
                 findings.add("database", place, "is marked vanished in the database, and not by the archive")
-            elif not _is_told_as(told[1], moment):
+            elif not is_told_as(told[1], moment):
                 findings.add(
                     "database",
                     place,
@@ -315,14 +334,6 @@ def _sum_up(tx: Transaction) -> defaultdict[str, TaskSums]:
         sums.revisions += len(names)
         sums.hashes += sum(map(hash, names))
     return stored
-
-
-def _is_told_as(received: str, given: str) -> bool:
-    """Compare a moment of an entry with one that the database gives as text, whatever that says."""
-    try:
-        return f"{received[:10]} {received[11:26]}" == given or text_of_moment(read_moment(given)) == received
-    except ValueError:
-        return False
 
 
 def _place_of(task_id: str, group: object, timestamp: int, ordinal: int) -> str:

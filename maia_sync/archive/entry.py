@@ -25,6 +25,7 @@ from maia_sync.store.archived import (
     HoldFacts,
     QuarantineFacts,
     RecordType,
+    Removed,
     RunFacts,
     SentFacts,
     TaskFacts,
@@ -102,6 +103,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fa
     payload: str | None = None
     facts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     """JSON of what more there is to be told of it: see `facts_of`."""
+    removed: Removed | None = None
+    """Of what is `missing`, as it was pruned or erased before it was archived; older logs do not tell it."""
 
 
 Facts: TypeAlias = RecordFacts | SegmentFacts | RedactedFacts
@@ -174,6 +177,7 @@ def entry_of(record: Record, payload: str | None) -> Entry:
         run=record.run_id,
         payload=payload,
         facts=msgspec.UNSET if record.facts is None else msgspec.Raw(_encoder.encode(_bounded(record.facts))),
+        removed=record.removed if record.type == "missing" else None,
     )
 
 

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from maia_sync.archive.create import Creation
 from maia_sync.archive.erasing import EraseReport, copies_elsewhere
-from maia_sync.archive.erasure import Attempt, Outcome, require_no_hold
+from maia_sync.archive.erasure import Attempt, require_no_hold, require_no_rest
 from maia_sync.archive.erasure_scan import Scan
-from maia_sync.archive.keys import digest_key_of
+from maia_sync.archive.folder import forget_unnamed
+from maia_sync.archive.keys import digest_key_of, require_fit
 from maia_sync.archive.log_reader import LogReader
-from maia_sync.archive.recovery import read_head
+from maia_sync.archive.recovery import examine, read_head, require_begun
 from maia_sync.archive.writing import leased
-from maia_sync.errors import ArchiveBusy, UsageError
-from maia_sync.store.erasing import is_waiting, knows_task, read_earlier_logs, read_keyed_by
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers, UsageError
+from maia_sync.store.erasing import is_waiting, knows_task, read_earlier_logs
 
 if TYPE_CHECKING:
     from maia_sync.archive.creating import Anchor, AnchorOutcome, Stopped
@@ -29,8 +30,8 @@ if TYPE_CHECKING:
     from maia_sync.clock import Clock
     from maia_sync.store.database import Database
 
-_ATTEMPTS: Final = 5
-"""So often the task may get something new while what it had is written anew."""
+_ATTEMPTS: Final = 3
+"""So often what the task has got is archived first; what comes during the last attempt is left."""
 
 
 def _never() -> None:
@@ -50,31 +51,29 @@ def erase(
 ) -> EraseReport:
     """Erase payloads of a task from the archive and the database; return what it came to.
 
-    Whatever of the task is not archived yet is archived first. Once `stopped` says so it ends, unless it is
-    signed already. Raises ArchiveHeld under a legal hold, UsageError for a task that nobody knows,
-    ArchiveBusy if another process is at it or the task gets something new again and again, and what a create
-    raises.
+    Whatever of the task is not archived yet is archived first; what comes during the last attempt is left.
+    Once `stopped` says so it ends, unless it is signed already. Raises ArchiveHeld under a legal hold,
+    UsageError for a task that nobody knows, ConfigError if the digests' key is missing that was used before,
+    ArchiveBusy if another process is at it, ArchiveDiffers if the database holds payloads of it that the
+    archive does not know, and what a create raises.
     """
     begun = clock.monotonic()
     _require_possible(database, place, signer.verifier, request)
-    key = digest_key_of(database)
     archived = 0
     anchored: tuple[AnchorOutcome, str | None] = ("interrupted", None)
     with leased(database, place, signer.verifier, worker) as (lease, _):
-        outcome: Outcome | None = None
-        for _ in range(_ATTEMPTS):
+        key = digest_key_of(database, erasing=request.task_id, renewed=request.new_digest_key)
+        forget_unnamed(place)
+        for attempt in range(1, _ATTEMPTS + 1):
             place.settle()
             work = Creation(database, place, signer, lease)
             work.archive_all(stopped)
             archived += work.entries.total()
-            outcome = Attempt(work, request, key, stopped).make()
+            outcome = Attempt(work, request, key, stopped, is_last=attempt == _ATTEMPTS).make()
             if outcome is not None:
                 break
         else:
-            raise ArchiveBusy(
-                f"the task {request.task_id} gets something new again and again, so that nothing was erased: "
-                f"`maia-sync pause {request.task_id}` keeps it quiet meanwhile"
-            )
+            raise _busy(request)
         unscrubbed = None
         if stopped() is None or outcome.entry is not None:
             anchored = work.hand_over(anchor)
@@ -90,6 +89,8 @@ def erase(
         payloads=dict(sorted(outcome.payloads.items())),
         files=outcome.files,
         emptied=outcome.emptied,
+        unknown=outcome.unknown,
+        newer=outcome.newer,
         archived=archived,
         waiting=False,
         erasure=outcome.entry,
@@ -104,20 +105,30 @@ def erase(
     )
 
 
+def _busy(request: EraseRequest) -> ArchiveBusy:
+    return ArchiveBusy(
+        f"the task {request.task_id} gets something new again and again, so that nothing was erased: "
+        f"`maia-sync pause {request.task_id}` keeps it quiet meanwhile"
+    )
+
+
 def rehearse_erase(
     database: Database, place: Place, key: VerifierKey, request: EraseRequest, *, clock: Clock
 ) -> EraseReport:
     """Return what an erasure would come to; write nothing. Raises what `erase` does."""
     begun = clock.monotonic()
     _require_possible(database, place, key, request)
+    _require_ours(database, place, key)
     counts: Counter[str] = Counter()
     files = 0
     head = read_head(place, key)
     if head is not None:
         with _scan(place, head, request) as scan:
             counts, files = scan.count(), sum(1 for _ in scan.files())
-    with database.transaction(write=False) as tx:
+    with database.transaction(write=False, snapshot=True) as tx:
         waiting = is_waiting(tx, request.task_id)
+        if not counts and not waiting:
+            require_no_rest(tx, request)
     return EraseReport(
         place=place.name,
         origin=key.name,
@@ -127,6 +138,8 @@ def rehearse_erase(
         payloads=dict(sorted(counts.items())),
         files=files,
         emptied=0,
+        unknown=0,
+        newer=0,
         archived=0,
         waiting=waiting,
         erasure=None,
@@ -141,12 +154,21 @@ def rehearse_erase(
     )
 
 
+def _require_ours(database: Database, place: Place, key: VerifierKey) -> None:
+    """Refuse, as an erasure would, an archive that does not belong to the database."""
+    require_begun(database, place, key)
+    try:
+        examine(database, place, key)
+    except ArchiveDiffers:  # a writer at work may have made a checkpoint between the two looks of this
+        examine(database, place, key)
+
+
 def _require_possible(database: Database, place: Place, key: VerifierKey, request: EraseRequest) -> None:
     """Refuse what can be refused before anything is written."""
     with database.transaction(write=False) as tx:
         require_no_hold(tx, request.task_id)
-        for keyed in read_keyed_by(tx, request.task_id):
-            tx.digest_key.require(keyed)
+        key_file = tx.digest_key
+        require_fit(tx, key_file.load(), erasing=request.task_id, renewed=request.new_digest_key)
         if knows_task(tx, request.task_id):
             return
     head = read_head(place, key)

@@ -10,6 +10,7 @@ import msgspec
 from maia_sync.archive.creating import AnchorOutcome
 from maia_sync.archive.entry import text_of_moment
 from maia_sync.archive.selection import nanoseconds
+from maia_sync.store.erasure_rest import Limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,6 +28,13 @@ class EraseRequest(msgspec.Struct, frozen=True, kw_only=True):
     basis: str
     """The legal one."""
     erased_by: str
+    new_digest_key: bool = False
+    """Whether to do without the key by which payloads were removed before, as it is lost for good."""
+
+    @property
+    def limit(self) -> Limit:
+        """Return the same as the database is asked for it."""
+        return Limit(self.task_id, self.before, self.nanoseconds)
 
     @property
     def nanoseconds(self) -> int | None:
@@ -49,6 +57,10 @@ class EraseReport(msgspec.Struct, frozen=True, kw_only=True):
     """Data segments that were written anew, or would be."""
     emptied: int
     """Payloads that were taken out of the database; those that were pruned before are not among them."""
+    unknown: int
+    """Payloads that were taken out of the task before by another key, and will not be known again."""
+    newer: int
+    """Payloads that came while it was erased, so that they are neither archived nor erased."""
     archived: int
     """Records that were archived before."""
     waiting: bool

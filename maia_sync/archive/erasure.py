@@ -21,6 +21,8 @@ from maia_sync.archive.entry import (
     text_of_moment,
 )
 from maia_sync.archive.erasure_scan import Scan
+from maia_sync.archive.finding import counted
+from maia_sync.archive.keys import require_fit
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.manifest import Sum, decode_manifest, encode_manifest
 from maia_sync.archive.publishing import Front, Written
@@ -36,8 +38,8 @@ from maia_sync.store.erasing import (
     is_waiting,
     last_erasure_id,
     note_moment,
-    read_keyed_by,
 )
+from maia_sync.store.erasure_rest import count_keyed_by_others, count_payloads, count_waiting
 from maia_sync.store.facets import lock_task
 from maia_sync.store.holds import read_holds_on
 from maia_sync.store.scrubbing import overwrite_deleted
@@ -61,6 +63,10 @@ class Outcome(NamedTuple):
     files: int = 0
     emptied: int = 0
     """Payloads that were in the database."""
+    unknown: int = 0
+    """Payloads that were taken out before by another key, and will not be known again."""
+    newer: int = 0
+    """Payloads that came meanwhile, and are left."""
     entry: int | None = None
     """The index of the log's entry; None if nothing was erased."""
     erasure: Erasure | None = None
@@ -77,14 +83,32 @@ def require_no_hold(tx: Transaction, task_id: str) -> None:
         )
 
 
+def require_no_rest(tx: Transaction, request: EraseRequest, *, newer: int = 0) -> None:
+    """Raise ArchiveDiffers if the database holds payloads that are meant, other than so many newer ones.
+
+    To be asked when all that the archive knows of is out of it.
+    """
+    rest = count_payloads(tx, request.limit) - newer
+    if rest:
+        raise ArchiveDiffers(
+            f"the database holds {counted(rest, 'payload')} of the task {request.task_id} that the archive "
+            "does not have, or not as they are: nothing was erased; `maia-sync archive verify` tells which, "
+            "and `maia-sync archive create --new-log` with another key archives all anew"
+        )
+
+
 class Attempt:
     """One attempt at what is asked for: everything that is archived now, and was not erased before."""
 
-    def __init__(self, work: Creation, request: EraseRequest, key: DigestKey, stopped: Stopped) -> None:
+    def __init__(
+        self, work: Creation, request: EraseRequest, key: DigestKey, stopped: Stopped, *, is_last: bool
+    ) -> None:
         self._work = work
         self._request = request
         self._key = key
         self._stopped = stopped
+        self._is_last = is_last
+        """Whether what comes meanwhile is left, and told of, rather than archived in another attempt."""
         self._redactions: dict[str, Sum] = {}
         """What comes in the place of these paths."""
         self._names = EmptiedNames()
@@ -108,11 +132,11 @@ class Attempt:
         with scan, self._names:
             scan.read(self._goes_on)
             counts = scan.count()
-            if not counts or not self._goes_on():
+            if not self._goes_on():
                 return nothing
             erasure = self._plan(scan, counts.total())
-            if erasure is None:
-                return None
+            if erasure is None or not counts:
+                return None if erasure is None else nothing
             work.note_begun()
             index = work.log.size
             work.log.append([encode_entry(entry_of(_record_of(erasure), None))])
@@ -120,10 +144,8 @@ class Attempt:
                 if not self._goes_on():
                     return nothing
                 self._rewrite(file, index)
-            emptied = self._commit(erasure)
-        if emptied is None:
-            return None
-        return Outcome(counts, len(self._redactions), emptied, index, erasure)
+            removed = self._commit(erasure)
+        return None if removed is None else Outcome(counts, len(self._redactions), *removed, index, erasure)
 
     def _goes_on(self) -> bool:
         self._work.lease.keep()
@@ -131,9 +153,12 @@ class Attempt:
 
     def _plan(self, scan: Scan, payloads: int) -> Erasure | None:
         """Return what is going to be noted; None if something of the task waits to be archived."""
-        with self._work.database.transaction(write=False) as tx:
-            if is_waiting(tx, self._request.task_id):
+        with self._work.database.transaction(write=False, snapshot=True) as tx:
+            newer = self._newer(tx)
+            if newer is None:
                 return None
+            if not payloads:
+                require_no_rest(tx, self._request, newer=newer)
             return Erasure(
                 id=max(last_erasure_id(tx), scan.last_erasure) + 1,
                 task_id=self._request.task_id,
@@ -177,12 +202,19 @@ class Attempt:
         work.log.append([encode_entry(redacted_entry(facts))])
         self._redactions[file.current.path] = Sum(facts.sha256, path)
 
-    def _commit(self, erasure: Erasure) -> int | None:
-        """Sign it and take the payloads out of the database, all at once; return how many were there.
+    def _newer(self, tx: Transaction) -> int | None:
+        """Return how many payloads wait to be archived, and are left; None if there may be none."""
+        if not is_waiting(tx, self._request.task_id):
+            return 0
+        return count_waiting(tx, self._request.limit) if self._is_last else None
 
-        None if something of the task waits to be archived by now: then nothing has happened.
+    def _commit(self, erasure: Erasure) -> tuple[int, int, int] | None:
+        """Sign it and take the payloads out of the database, all at once.
+
+        Returns how many were there; how many were taken out before by another key; how many came too late.
+        None if what waits to be archived by now is to be archived first: then nothing has happened.
         """
-        work, task_id = self._work, erasure.task_id
+        work, request, task_id = self._work, self._request, erasure.task_id
         manifest = encode_manifest(self._sums())
         head = work.log.finish()
         work.place.settle()
@@ -190,17 +222,19 @@ class Attempt:
             work.lease.keep_in(tx)  # whoever sets a hold waits for this row
             require_no_hold(tx, task_id)
             lock_task(tx, task_id)
-            if is_waiting(tx, task_id):
+            if self._newer(tx) is None:
                 return None
-            for keyed in read_keyed_by(tx, task_id):
-                tx.digest_key.require(keyed)
+            require_fit(tx, self._key, erasing=task_id, renewed=request.new_digest_key)
             overwrite_deleted(tx)
             emptied = self._empty(tx, erasure)
+            newer = self._newer(tx) or 0  # a message waits whose outcome is new, and has just been emptied
+            require_no_rest(tx, request, newer=newer)
+            unknown = count_keyed_by_others(tx, task_id, self._key.id) if request.new_digest_key else 0
             number, note = work.sign_in(tx, head, Marks())
             insert_erasure(tx, erasure, checkpoint_id=number)
         written = Written(Counter({"erasure": 1}), [], 0, self._redactions)
         work.publish(head, number, Front(note.encode(), manifest), written)
-        return emptied
+        return emptied, unknown, newer
 
     def _sums(self) -> Iterator[Sum]:
         """Yield the lines of SHA256SUMS, with the new files in the place of the old ones."""

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 import tempfile
 from array import array
+from bisect import bisect_right
 from collections import Counter
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
+from math import inf
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maia_sync.archive.entry import (
@@ -21,7 +25,7 @@ from maia_sync.archive.entry import (
 from maia_sync.archive.manifest import Sum
 from maia_sync.archive.segment import parse_segment_path
 from maia_sync.archive.selection import Selection, nanoseconds, nanoseconds_of, selection_of
-from maia_sync.errors import ArchiveDiffers
+from maia_sync.errors import ArchiveDiffers, ArchiveError
 from maia_sync.model import NO_TIMESTAMP
 
 if TYPE_CHECKING:
@@ -72,7 +76,8 @@ class Scan:
         self._meant = Selection(log.head.size, task_id, before)
         self._waiting: dict[date | None, array[int]] = {}
         """By their date: the entries of the chunk in hand."""
-        self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as this does
+        with spooling():
+            self._spool = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as this does
         self._found: list[_Found] = []
         self._newer: dict[str, Sum] = {}
         """By the path of what was replaced."""
@@ -130,23 +135,27 @@ class Scan:
             return
         if not facts.first <= found[0] <= found[-_OF_EACH] < facts.end:
             raise ArchiveDiffers(f"the log does not tell where the payload of entry {found[0]} lies")
-        at = self._spool.tell()
-        found.tofile(self._spool)
+        with spooling():
+            at = self._spool.tell()
+            self._spool.write(found.tobytes())
+            self._spool.flush()
         self._found.append(_Found(facts, at, len(found)))
 
     def count(self) -> Counter[str]:
         """Return how many payloads there are still of each type, among those that are meant."""
         counts: Counter[str] = Counter()
+        gone = Gone(self._earlier)
         for found in self._found:
             numbers = self._read(found)
-            counts.update(_KINDS[numbers[at + 2]] for at in self._still_there(numbers))
+            counts.update(_KINDS[numbers[at + 2]] for at in _still_there(numbers, gone))
         return counts
 
     def files(self) -> Iterator[File]:
         """Yield the files that have such payloads, in the order of their paths."""
+        gone = Gone(self._earlier)
         for found in sorted(self._found, key=lambda found: found.facts.path):
             numbers = self._read(found)
-            entries = frozenset(numbers[at] for at in self._still_there(numbers))
+            entries = frozenset(numbers[at] for at in _still_there(numbers, gone))
             if entries:
                 yield File(found.facts.path, self._current(found.facts), found.facts, entries)
 
@@ -156,18 +165,44 @@ class Scan:
             current = self._newer[current.path]
         return current
 
-    def _still_there(self, numbers: Sequence[int]) -> Iterator[int]:
-        """Yield where among these numbers an entry begins that no earlier erasure has meant."""
-        for at in range(0, len(numbers), _OF_EACH):
-            index, age = numbers[at], numbers[at + 1]
-            if not any(index < one.at and (one.before is None or age < one.before) for one in self._earlier):
-                yield at
-
     def _read(self, found: _Found) -> array[int]:
         numbers: array[int] = array("q")
-        self._spool.seek(found.at)
-        numbers.fromfile(self._spool, found.numbers)
+        with spooling():
+            self._spool.seek(found.at)
+            numbers.fromfile(self._spool, found.numbers)
         return numbers
+
+
+class Gone:
+    """Tells which payloads some erasures of a task, as the log tells of them in their order, have meant."""
+
+    def __init__(self, erasures: Sequence[Selection]) -> None:
+        self._ats = [one.at for one in erasures]
+        limits = [inf if one.before is None else one.before for one in erasures]
+        self._limits = [*accumulate(reversed(limits), max)][::-1]
+        """The latest limit of each erasure and those behind it: theirs are the ones that mean an entry."""
+
+    def has(self, index: int, age: int) -> bool:
+        """Tell whether an erasure behind this entry has meant one of its age."""
+        at = bisect_right(self._ats, index)
+        return at < len(self._ats) and age < self._limits[at]
+
+
+def _still_there(numbers: Sequence[int], gone: Gone) -> Iterator[int]:
+    """Yield where among these numbers an entry begins that no earlier erasure has meant."""
+    for at in range(0, len(numbers), _OF_EACH):
+        if not gone.has(numbers[at], numbers[at + 1]):
+            yield at
+
+
+@contextmanager
+def spooling() -> Iterator[None]:
+    """Have it said in a sentence if there is no room for temporary files. Raises ArchiveError."""
+    try:
+        yield
+    except (OSError, EOFError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ArchiveError(f"cannot write a temporary file: {reason}; nothing was erased") from error
 
 
 def _date_of(entry: Entry) -> date | None:

@@ -24,6 +24,8 @@ from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from maia_sync.archive.place import Place
+
 NEW: Final = ".new"
 """Where files lie before they get their names; they are not listed."""
 _THREADS: Final = 8
@@ -190,10 +192,24 @@ class FolderPlace:
         if not self._is_still(descriptor):
             raise ArchiveBusy(f"{self.name}: another process has just removed this folder")
         self._require_no_links(self._folder / NEW)
-        with suppress(OSError):  # what a writer that died was about to write
-            for entry in self._entries(self._folder / NEW):
-                Path(entry.path).unlink(missing_ok=True)
+        with suppress(OSError):
+            self._empty_new()
         return True
+
+    def forget_unnamed(self) -> None:
+        """Delete what a writer that died was about to give its name. Raises ArchiveError.
+
+        For its only writer, who may hold no lock of it: not every file system has them.
+        """
+        self._require_no_links(self._folder / NEW)
+        try:
+            self._empty_new()
+        except OSError as error:
+            raise self._failed("delete", NEW, error) from error
+
+    def _empty_new(self) -> None:
+        for entry in self._entries(self._folder / NEW):
+            Path(entry.path).unlink(missing_ok=True)
 
     def _is_still(self, descriptor: int) -> bool:
         """Tell whether what is locked still has the folder's name: a writer may have removed its own."""
@@ -300,6 +316,15 @@ class FolderPlace:
         reason = error.strerror or type(error).__name__
         what = f"{self.name}/{path}" if path and path != "." else self.name
         return ArchiveError(f"cannot {verb} {what}: {reason}")
+
+
+def forget_unnamed(place: Place) -> None:
+    """Delete what a writer that died was about to give its name at a place. Raises ArchiveError.
+
+    To be asked by the place's only writer. An object is there whole or not at all.
+    """
+    if isinstance(place, FolderPlace):
+        place.forget_unnamed()
 
 
 def _link(beside: Path, target: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from maia_sync.archive.finding import counted
 from maia_sync.archive.folder import LINK, NEW, NO_FILE, FolderPlace
-from maia_sync.archive.layout import CHECKPOINT, UNFINISHED, parse_checkpoint_path, size_needed
+from maia_sync.archive.layout import CHECKPOINT, CHECKPOINTS, UNFINISHED, parse_checkpoint_path, size_needed
 from maia_sync.archive.limits import most_bytes
 from maia_sync.archive.manifest import MANIFEST
 from maia_sync.archive.place import oversize
@@ -43,6 +43,8 @@ class Inventory:
         self.files = 0
         self.checkpoints: list[int] = []
         """Sizes of which there is a copy of a checkpoint; sorted."""
+        self.later: list[int] = []
+        """Those of which one has come since the files were listed; sorted."""
         self.segments: set[str] = set()
         self.partials: set[str] = set()
         self.odd: list[str] = []
@@ -55,6 +57,16 @@ class Inventory:
         self.is_safe = True
         """Whether what all begins with may be read: no links, no devices, nothing of an impossible size."""
 
+    @property
+    def copied(self) -> list[int]:
+        """All sizes of which there is a copy of a checkpoint, sorted."""
+        return sorted([*self.checkpoints, *self.later])
+
+    def look_again(self, place: Place) -> None:
+        """Take note of checkpoints that have come since the files were listed."""
+        sizes = {parse_checkpoint_path(each.path) for each in place.list(CHECKPOINTS)}
+        self.later = sorted(size for size in sizes.difference(self.checkpoints) if size is not None)
+
     def judge(self, size: int, findings: Findings) -> list[str]:
         """Report what is in no log of this size, as its name tells; return what a create beyond it writes."""
         beyond = list(self.unborn)
@@ -64,7 +76,7 @@ class Inventory:
                 findings.add("file", path, _FOREIGN)
             elif needed > size:
                 beyond.append(path)
-        sizes = [each for each in self.checkpoints if each <= size]
+        sizes = [each for each in self.copied if each <= size]
         for path in sorted(self.partials):
             if (size_needed(path) or 0) <= size and not _is_needed(path, sizes):
                 findings.add(

@@ -12,12 +12,14 @@ from maia_sync.archive.ed25519 import decode_private_key, make_private_key
 from maia_sync.archive.note import Signer, VerifierKey, is_name
 from maia_sync.errors import ConfigError, UsageError
 from maia_sync.store.digest_key import make_digest_key
+from maia_sync.store.erasing import read_keyed_by
+from maia_sync.store.erasure_rest import is_any_keyed_by, is_any_pruned_by_others
 from maia_sync.store.pruning import read_keyed_digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from maia_sync.store.database import Database
+    from maia_sync.store.database import Database, Transaction
     from maia_sync.store.digest_key import DigestKey
 
 _HEADING: Final = "maia-sync archive key of "
@@ -66,27 +68,54 @@ def restore_verifier(path: Path) -> tuple[VerifierKey, bool]:
     return verifier, False
 
 
-def digest_key_of(database: Database) -> DigestKey:
+def digest_key_of(database: Database, *, erasing: str | None = None, renewed: bool = False) -> DigestKey:
     """Return the key by which removed payloads are known again; one is made if none was ever needed.
 
-    Raises ConfigError if it is missing though payloads were removed with it, or if it is another one.
+    To be asked by the archive's only writer. Raises what `require_fit` does.
     """
-    with database.transaction(write=False) as tx:
-        keyed = read_keyed_digest(tx)
     file = database.digest_key
     key = file.load()
-    if key is None and keyed is None:
-        if file.path is None:
-            raise ConfigError(["archive.digest_key_file: expected a file's path, or archive.key_file"])
-        return make_digest_key(file.path)
-    if key is None:
-        where = "it is not set" if file.path is None else f"{file.path} is not there"
-    elif keyed is not None and not key.has_made(keyed):
-        where = f"{file.path} holds another key"
-    else:
+    with database.transaction(write=False) as tx:
+        require_fit(tx, key, erasing=erasing, renewed=renewed)
+    if key is not None:
         return key
-    before = "payloads were pruned or erased before: bring the key from the host that has done so"
-    raise ConfigError([f"archive.digest_key_file: {where}, and {before}"])
+    if file.path is None:
+        raise ConfigError(["archive.digest_key_file: expected a file's path, or archive.key_file"])
+    return make_digest_key(file.path)
+
+
+def require_fit(
+    tx: Transaction, key: DigestKey | None, *, erasing: str | None = None, renewed: bool = False
+) -> None:
+    """Raise ConfigError if payloads were removed by a key before, and this one, or none, is another.
+
+    `erasing`: the task that is erased. No other is looked at then if the key has removed something before,
+    for it was `renewed` once: that is to be said by a person, who knows that the one before is lost for good.
+    """
+    if renewed:
+        return
+    keyed = read_keyed_digest(tx)
+    if keyed is None:
+        return
+    if key is None:
+        where = "it is not set" if tx.digest_key.path is None else f"{tx.digest_key.path} is not there"
+        raise _unfit(f"{where}, and payloads were pruned or erased before")
+    another = f"{tx.digest_key.path} holds another key than that by which payloads"
+    if not key.has_made(keyed) and not is_any_keyed_by(tx, key.id):
+        raise _unfit(f"{another} were pruned or erased before")
+    if erasing is None:
+        if is_any_pruned_by_others(tx, key.id):
+            raise _unfit(f"{another} were pruned before")
+    elif not all(map(key.has_made, read_keyed_by(tx, erasing))):
+        raise _unfit(f"{another} of the task {erasing} were pruned or erased before")
+
+
+def _unfit(what: str) -> ConfigError:
+    mend = (
+        "bring the key from the host that has done so; if it is lost for good, `maia-sync archive erase "
+        "--new-digest-key` does without it, and `maia-sync archive restore` brings back what was pruned"
+    )
+    return ConfigError([f"archive.digest_key_file: {what}: {mend}"])
 
 
 def _public_file(path: Path, verifier: VerifierKey) -> tuple[Path, bytes, int]:

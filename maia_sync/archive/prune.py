@@ -1,9 +1,10 @@
 """Which payloads may go from the database? Old ones that the archive has just been seen to hold, no others.
 
 The whole archive is verified first, against the database as well. Then the data segments that can hold old
-payloads are read once more, with the bytes that the log tells of, and each payload is compared to the letter
-with what is stored, in the transaction that takes it out. That transaction renews the writer's lease, and
-reads the legal holds after that (store/holds.py).
+payloads are read once more, with the bytes that the log tells of; not those in which an earlier prune has
+left nothing that is so old. Each payload is compared to the letter with what is stored, in the transaction
+that takes it out. That transaction renews the writer's lease, and reads the legal holds after that
+(store/holds.py).
 """
 
 from __future__ import annotations
@@ -157,15 +158,20 @@ class _Pruning:
                 with self._database.transaction() as tx:
                     lease.keep_in(tx)
                     if number is None:
-                        number = pruning.begin_prune(tx, self._before, by)
+                        number = self._begin(tx, by)
                     due = _take_out(tx, number, batch, key)
             self._count(due.payloads, is_held=due.is_held)
         if self._is_over:
             with self._database.transaction() as tx:
                 lease.keep_in(tx)
                 if number is None:
-                    number = pruning.begin_prune(tx, self._before, by)
+                    number = self._begin(tx, by)
                 pruning.end_prune(tx, number, sum(self._held.values()))
+
+    def _begin(self, tx: Transaction, by: str) -> int:
+        verified = self._verified
+        assert verified is not None  # noqa: S101 - it comes first
+        return pruning.begin_prune(tx, self._before, by, origin=self._key.name, size=verified.size)
 
     @property
     def _is_over(self) -> bool:
@@ -184,7 +190,9 @@ class _Pruning:
         if report.finding_count or report.root_hex is None:
             return
         log = LogReader(self._place, TreeHead(report.size, bytes.fromhex(report.root_hex)))
-        for batch in read_batches(self._place, log, self._before, most=MOST_AT_ONCE):
+        with self._database.transaction(write=False) as tx:
+            done = pruning.read_done_prune(tx, self._key.name, settled=_SETTLED)
+        for batch in read_batches(self._place, log, self._before, most=MOST_AT_ONCE, done=done):
             if self._stopped() is not None:
                 return
             yield batch

@@ -7,6 +7,7 @@ hours may meet one that is newer than the checkpoint he began with.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,12 +16,12 @@ from maia_sync.archive.layout import CHECKPOINT
 from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.note import open_checkpoint
 from maia_sync.archive.segment import parse_segment_path
-from maia_sync.archive.selection import selection_of
+from maia_sync.archive.selection import nanoseconds_of, selection_of
 from maia_sync.archive.tiles import WIDTH
 from maia_sync.errors import ArchiveDiffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from maia_sync.archive.entry import Entry
     from maia_sync.archive.note import VerifierKey
@@ -36,26 +37,67 @@ class Redacted(NamedTuple):
     facts: RedactedFacts
 
 
-class Erasures:
-    """What some erasures mean, by their tasks."""
+class _OfTask:
+    """The erasures of one task, in the order of their entries."""
 
-    def __init__(self, selections: Iterable[Selection] = ()) -> None:
-        self._by_task: defaultdict[str, list[Selection]] = defaultdict(list)
-        for each in selections:
-            self._by_task[each.task].append(each)
+    __slots__ = ("before", "selections")
+
+    def __init__(self) -> None:
+        self.selections: list[Selection] = []
+        self.before: int | None = 0
+        """None of them means what is not older; None: there is one that means all."""
+
+    def add(self, selection: Selection) -> None:
+        """Take one in."""
+        if selection.before is None or self.before is None:
+            self.before = None
+        elif not self.selections or selection.before > self.before:
+            self.before = selection.before
+        insort(self.selections, selection, key=_place_of)
+
+
+class Erasures:
+    """The erasures of a log between two of its entries; more of them may become known later.
+
+    It holds none of its own: there are as many of these as files.
+    """
+
+    __slots__ = ("_all", "_by_task", "_end", "_first")
+
+    def __init__(
+        self, by_task: Mapping[str, _OfTask], all_of_them: Sequence[int], first: int, end: int
+    ) -> None:
+        self._by_task = by_task
+        self._all = all_of_them
+        self._first = first
+        self._end = end
 
     def __bool__(self) -> bool:
-        return bool(self._by_task)
+        at = bisect_left(self._all, self._first)
+        return at < len(self._all) and self._all[at] < self._end
 
     def of(self, index: int, entry: Entry) -> int | None:
         """Return the index of the first erasure's entry that means this entry's payload; None for none."""
-        try:
-            meant = (
-                each.at for each in self._by_task.get(entry.task or "", ()) if each.selects(index, entry)
-            )
-            return next(meant, None)
-        except ValueError:  # a moment of the entry that is none
+        of_task = self._by_task.get(entry.task or "")
+        if of_task is None:
             return None
+        try:
+            if of_task.before is not None and nanoseconds_of(entry) >= of_task.before:
+                return None
+            selections = of_task.selections
+            for at in range(bisect_left(selections, self._first, key=_place_of), len(selections)):
+                each = selections[at]
+                if each.at >= self._end:
+                    break
+                if each.selects(index, entry):
+                    return each.at
+        except ValueError:  # a moment of the entry that is none
+            pass
+        return None
+
+
+def _place_of(selection: Selection) -> int:
+    return selection.at
 
 
 class Redactions:
@@ -68,8 +110,11 @@ class Redactions:
         self._size = log.head.size
         self._newest: dict[SegmentPath, Redacted] = {}
         self._met: set[int] = set()
-        self._selections: dict[int, Selection] = {}
-        """By the index of the erasure's entry."""
+        self._moments: dict[int, str] = {}
+        """When each erasure was, by the index of its entry."""
+        self._all: list[int] = []
+        """These indexes, from small to large."""
+        self._by_task: defaultdict[str, _OfTask] = defaultdict(_OfTask)
         self._unread: set[SegmentPath] = set()
 
     def learn(self, paths: Iterable[str]) -> None:
@@ -106,15 +151,21 @@ class Redactions:
         return replaced.redacted, facts.replaces
 
     def _learn_erasure(self, entries: _Entries, number: int) -> None:
-        if number in self._selections or not 0 <= number < self._log.head.size:
+        if number in self._moments or not 0 <= number < self._log.head.size:
             return
         entry = entries.at(number)
         try:
             selection = None if entry is None else selection_of(number, entry)
         except ValueError:
             return  # told of where the log is read in its order
-        if selection is not None:
-            self._selections[number] = selection
+        if entry is not None and selection is not None:
+            self.take(selection, entry.received or "")
+
+    def take(self, selection: Selection, moment: str) -> None:
+        """Take note of what an erasure means that the log tells of, and of when it was."""
+        self._moments[selection.at] = moment
+        insort(self._all, selection.at)
+        self._by_task[selection.task].add(selection)
 
     def newest(self, segment: SegmentPath) -> Redacted | None:
         """Return the file that stands for a data segment, of which this is the original's path."""
@@ -141,17 +192,15 @@ class Redactions:
 
     def known_to(self, number: int | None) -> Erasures:
         """Return the erasures that were before the file of this number; an original knows of none."""
-        return Erasures(
-            each for at, each in sorted(self._selections.items()) if number is not None and at < number
-        )
+        return Erasures(self._by_task, self._all, 0, number or 0)
 
     def owed_by(self, number: int | None) -> Erasures:
         """Return those that the log tells of, and that such a file does not know of."""
-        return Erasures(
-            each
-            for at, each in sorted(self._selections.items())
-            if at < self._size and (number is None or at > number)
-        )
+        return Erasures(self._by_task, self._all, 0 if number is None else number + 1, self._size)
+
+    def moment_of(self, number: int) -> str:
+        """Return when an erasure was that is known, as its entry tells it."""
+        return self._moments[number]
 
 
 class _Entries:

@@ -11,15 +11,24 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from maia_sync.archive.finding import Finding, counted
-from maia_sync.archive.layout import CHECKPOINTS, parse_checkpoint_path
+from maia_sync.archive.layout import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    checkpoint_path,
+    parse_checkpoint_path,
+    read_unfinished,
+)
+from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.note import open_checkpoint, text_of_root
+from maia_sync.archive.publishing import read_added
 from maia_sync.archive.recovery import read_head
 from maia_sync.archive.restoring import Restoring
 from maia_sync.archive.verify import verify_archive
-from maia_sync.errors import ArchiveDiffers, ArchiveError, UsageError
+from maia_sync.errors import ArchiveDiffers, ArchiveError, KeysTaken, UsageError
 from maia_sync.store import restored_sums, restoring
 from maia_sync.store.migrations import upgrade
 from maia_sync.store.reporting import settle_zone
+from maia_sync.store.restored_events import moment_of
 from maia_sync.store.restoring import KnownCheckpoint
 from maia_sync.sync.canonical import canonical_of_payload
 
@@ -87,6 +96,8 @@ def restore_archive(
     """
     begun = database.clock.monotonic()
     head = _readable_head(place, key)
+    _complete_publication(place, key, head)
+    head = _readable_head(place, key)
     if head is None:  # it is told why, and nothing is written
         report = verify_archive(place, key, progress=progress, stopped=stopped)
         if not report.finding_count and report.interrupted_by is None:
@@ -94,10 +105,7 @@ def restore_archive(
         return _report(database, report, None, 0, completed=False, seconds=database.clock.monotonic() - begun)
     _prepare(database, place, time_zone)
     known = _known_checkpoints(place, key, head)
-    with database.transaction(durable=True) as tx:
-        row = restoring.read_restore(tx)
-        if row is None:
-            restoring.begin_restore(tx, key.name, known)
+    row = _begin(database, key, known)
     _require_same(database, place, key, head, row)
     restorer = Restoring(
         place,
@@ -115,13 +123,18 @@ def restore_archive(
         progress=progress,
         stopped=lambda: _STOP if restorer.is_wrong else stopped(),
     )
+    completed = False
     if not report.finding_count and report.interrupted_by is None:
         if restorer.done != head.size or report.root != text_of_root(head.root):
             raise ArchiveError(_changed(database, place))
-        completed = _complete(database, stopped)
-    else:
-        completed = False
+        if _take_last_steps(database, stopped):
+            # What was read need not be one state of an archive that is another by now.
+            completed = _readable_head(place, key) == head and _declare_whole(database, restorer.last_run)
+            if not completed:
+                raise ArchiveError(_changed(database, place))
     seconds = database.clock.monotonic() - begun
+    interrupted_by = None if completed else report.interrupted_by or stopped()
+    report = msgspec.structs.replace(report, interrupted_by=interrupted_by)
     return _report(database, report, restorer, head.size, completed=completed, seconds=seconds)
 
 
@@ -130,6 +143,65 @@ def _readable_head(place: Place, key: VerifierKey) -> TreeHead | None:
         return read_head(place, key)
     except ArchiveDiffers:
         return None
+
+
+def _complete_publication(place: Place, key: VerifierKey, head: TreeHead | None) -> None:
+    """Put the newest checkpoint in its place, if a create or an erase was cut off right before that.
+
+    It was signed, and the database that would have gone on with it is lost: another history in its place must
+    not be signed. Raises ArchiveDiffers if the key has signed one that is not there as a whole, or was not
+    just being put in its place, and ArchiveBusy if another process is at it.
+    """
+    size = 0 if head is None else head.size
+    left = read_unfinished(place)
+    is_cut_off = left is not None and left.origin == key.name and left.since <= size
+    if (head is None and not is_cut_off) or not _copies_beyond(place, key, size):
+        return
+    with place.lock():
+        old = place.read(CHECKPOINT)
+        if _head_in(old, key) != head or (old is not None and head is None):
+            return  # another process has gone on, or it is broken: what comes next tells
+        copies = _copies_beyond(place, key, size)
+        for signed, content in copies.values():
+            if not is_cut_off or len(copies) > 1 or not _is_whole(place, head, signed):
+                raise ArchiveDiffers(
+                    f"{place.name}: the key has signed a checkpoint of {counted(signed.size, 'entry')} "
+                    f"({checkpoint_path(signed.size)}), and the archive ends at {size:,}, or what that "
+                    "covers is not there as it was: it was put back to an older state, or lacks files. "
+                    "Nothing was restored: bring back what is newer from a copy"
+                )
+            place.settle()
+            place.swap(CHECKPOINT, old, content)
+
+
+def _copies_beyond(place: Place, key: VerifierKey, size: int) -> dict[int, tuple[TreeHead, bytes]]:
+    """Return the signed copies of checkpoints beyond a log of this size."""
+    found: dict[int, tuple[TreeHead, bytes]] = {}
+    for path in sorted(each.path for each in place.list(CHECKPOINTS)):
+        copied = parse_checkpoint_path(path)
+        content = place.read(path) if copied is not None and copied > size else None
+        signed = _head_in(content, key)
+        if signed is not None and content is not None and signed.size == copied:
+            found[copied] = signed, content
+    return found
+
+
+def _head_in(content: bytes | None, key: VerifierKey) -> TreeHead | None:
+    try:
+        return None if content is None else open_checkpoint(content, key)
+    except ArchiveDiffers:
+        return None
+
+
+def _is_whole(place: Place, head: TreeHead | None, signed: TreeHead) -> bool:
+    """Tell whether a signed log goes on from the one before, and all that it adds is there."""
+    try:
+        if head is not None and LogReader(place, signed).root_at(head.size) != head.root:
+            return False
+        read_added(place, 0 if head is None else head.size, signed)
+    except ArchiveDiffers:
+        return False
+    return True
 
 
 def _prepare(database: Database, place: Place, time_zone: str) -> None:
@@ -183,6 +255,20 @@ def _known_checkpoints(place: Place, key: VerifierKey, head: TreeHead) -> list[K
     return [found[size] for size in sorted(found)]
 
 
+def _begin(database: Database, key: VerifierKey, known: list[KnownCheckpoint]) -> RestoreRow | None:
+    """Note that the restore has begun, unless it had; then return how far it has come."""
+    try:
+        with database.transaction(durable=True) as tx:
+            row = restoring.read_restore(tx)
+            if row is None:
+                restoring.begin_restore(tx, key.name, known)
+    except KeysTaken as error:
+        raise ArchiveError(
+            f"another process has just begun to restore {database.place}: leave it to that one"
+        ) from error
+    return row
+
+
 def _require_same(
     database: Database, place: Place, key: VerifierKey, head: TreeHead, row: RestoreRow | None
 ) -> None:
@@ -204,12 +290,20 @@ def _changed(database: Database, place: Place) -> str:
     )
 
 
-def _complete(database: Database, stopped: Stopped) -> bool:
+def _take_last_steps(database: Database, stopped: Stopped) -> bool:
     """Take the last steps, each of which may be done again; tell whether all of them were."""
     steps: tuple[Callable[[Database, Stopped], bool], ...] = (_fill_canonicals, _sum_up)
-    if not all(step(database, stopped) for step in steps):
-        return False
+    return all(step(database, stopped) for step in steps)
+
+
+def _declare_whole(database: Database, last_run: tuple[int, str]) -> bool:
+    """Note that all is restored; tell whether it is."""
+    number, received = last_run
     with database.transaction(durable=True) as tx:
+        if restoring.has_untold(tx):  # an erasure was at work meanwhile
+            return False
+        if number:
+            restoring.put_lost_run(tx, number, moment_of(received) or tx.now)
         restoring.complete_restore(tx)
     return True
 
@@ -254,9 +348,15 @@ def _report(
         entries={} if restorer is None else dict(sorted(restorer.entries.items())),
         erased=0 if restorer is None else restorer.erased,
         completed=completed,
-        notes=report.notes,
+        notes=(*report.notes, *_notes(report, completed=completed)),
         findings=report.findings,
         finding_count=report.finding_count,
         interrupted_by=None if report.finding_count else report.interrupted_by,
         seconds=seconds,
     )
+
+
+def _notes(report: ArchiveReport, *, completed: bool) -> tuple[str, ...]:
+    if not completed or not report.size or report.entries.get("task"):
+        return ()
+    return ("the archive does not tell how tasks were tracked: all of them are active now, also paused ones",)

@@ -29,6 +29,7 @@ from maia_sync.store.archived import (
     ErasureFacts,
     HoldFacts,
     QuarantineFacts,
+    Removed,
     RunFacts,
     SentFacts,
     TaskFacts,
@@ -60,6 +61,8 @@ _ENOUGH_SIZE: Final = 8 << 20
 """So many entries, or bytes of payload, are worth a transaction."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EVENTS: Final = frozenset(("event", "revision"))
+_OF_PAYLOAD: Final = frozenset(("raw", "request", "digest", "pruned_at", "erased_at"))
+"""Columns that an entry without the payload says nothing of, where an earlier one had it."""
 _TABLES: Final[dict[str, Table]] = {
     "quarantine": quarantine,
     "sent": sent_message,
@@ -107,6 +110,8 @@ class Restoring:
         self.entries: Counter[str] = Counter()
         """What was restored now, by type."""
         self.erased = 0
+        self.last_run = 0, ""
+        """The highest id of a run in the log, and when the first of what it brought was received."""
         self.notes: list[str] = []
 
     # What verify_archive asks for
@@ -122,6 +127,7 @@ class Restoring:
 
     def take_entry(self, index: int, entry: Entry) -> None:
         """Take an entry; those before it are written once their rows have come, and they are enough."""
+        self._note_run(entry)
         if index < self.done:
             self._writing.pass_by(entry)
             return
@@ -136,6 +142,11 @@ class Restoring:
         self._awaited += has_payload
         self._indexes.append(index)
         self._waiting.append(None if has_payload else entry)
+
+    def _note_run(self, entry: Entry) -> None:
+        number = entry.id if entry.type == "run" else entry.run
+        if number is not None and number > self.last_run[0]:
+            self.last_run = number, _text_of(entry.received)
 
     def take_rows(self, rows: Sequence[ArchivedRow]) -> None:
         """Take payloads, each with its entry."""
@@ -167,6 +178,10 @@ class Restoring:
         is_ours = left is not None and left.origin == self._origin and left.since <= size
         return "a create that was cut off while the database was still there" if is_ours else None
 
+    def erasing(self) -> list[tuple[int, int]] | None:
+        """Return None: the database that knew of erasures that are not finished is lost."""
+        return None
+
     def figures(self) -> DatabaseFigures:
         """Return that nothing was compared."""
         none = (name for name in DatabaseFigures.__struct_fields__ if name != "place")
@@ -187,6 +202,7 @@ class Restoring:
         received: dict[int, str] = {}
         """When the last of what each checkpoint covers was received."""
         with self._database.transaction() as tx:
+            restoring.advance_restore(tx, since=self.done, entries=end)  # first, so that others wait here
             self._writing.use(tx)
             for index, entry in zip(self._indexes, self._waiting, strict=True):
                 while number <= len(self._sizes) and self._sizes[number - 1] <= index:
@@ -197,7 +213,6 @@ class Restoring:
             last = bisect_right(self._sizes, end)
             received.update(dict.fromkeys(range(number, last + 1), self._writing.latest))
             restoring.date_checkpoints(tx, {each: moment_of(text) for each, text in received.items()})
-            restoring.advance_restore(tx, since=self.done, entries=end)
         self.done = end
         self._forget()
 
@@ -227,7 +242,10 @@ class _Writing:
 
     def __init__(self, reader: FacetReader) -> None:
         self._events = EventRows(reader)
-        self._rows: dict[str, list[dict[str, Any]]] = {name: [] for name in _TABLES}
+        self._rows: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in _TABLES}
+        """By their ids."""
+        self._retold: dict[str, dict[int, dict[str, Any]]] = {name: {} for name in _TABLES}
+        """Those that are told without a payload, which the database may hold, or know to be erased."""
         self._tasks: dict[str, TaskFacts] = {}
         self._first_received: dict[str, str] = {}
         self._tx: Transaction | None = None
@@ -236,7 +254,6 @@ class _Writing:
 
     def pass_by(self, entry: Entry) -> None:
         """Take note of an entry that has been restored before."""
-        self.latest = max(self.latest, _text_of(entry.received))
 
     def use(self, tx: Transaction) -> None:
         """Write in this transaction from now on."""
@@ -254,7 +271,7 @@ class _Writing:
         self.latest = max(self.latest, received)
         kind, task_id = entry.type, entry.task or ""
         if kind in _TABLES:
-            self._rows[kind].append(_row_of(entry, checkpoint_id, row))
+            self._rows[kind][entry.id or 0] = _row_of(entry, checkpoint_id, row)
             if kind == "quarantine":
                 self._first_received.setdefault(task_id, received)
         elif kind in ("vanished", "returned"):
@@ -280,7 +297,12 @@ class _Writing:
         if kind is None:
             self.take_payload(_payload_of_missing(entry, now))
         elif kind in _TABLES:
-            self._rows[kind].append(_row_of_missing(entry, checkpoint_id, now))
+            row = _row_of_missing(entry, checkpoint_id, now)
+            earlier = self._rows[kind].get(row["id"])
+            if earlier is None:
+                self._retold[kind][row["id"]] = row
+            else:
+                earlier.update((name, value) for name, value in row.items() if name not in _OF_PAYLOAD)
 
     def _take_erasure(self, entry: Entry, checkpoint_id: int) -> None:
         facts = facts_of(entry)
@@ -315,8 +337,10 @@ class _Writing:
         self._tasks.clear()
         self._events.write(tx)
         for kind, rows in self._rows.items():
-            restoring.put_rows(tx, _TABLES[kind], rows)
+            restoring.put_rows(tx, _TABLES[kind], list(rows.values()))
+            restoring.put_rows(tx, _TABLES[kind], list(self._retold[kind].values()), but=_OF_PAYLOAD)
             rows.clear()
+            self._retold[kind].clear()
 
     @property
     def _open(self) -> Transaction:
@@ -356,10 +380,15 @@ def _payload_of(row: ArchivedRow) -> RestoredPayload:
 
 
 def _payload_of_missing(entry: Entry, now: datetime) -> RestoredPayload:
-    """Return a payload that was gone when it was archived: its row tells so, and equals nothing."""
+    """Return a payload that was gone when it was archived: its row tells so.
+
+    It is known again if the entry has its keyed digests; else it equals nothing.
+    """
+    removed = entry.removed or Removed()
     name = (entry.task or "", entry.group or "", entry.timestamp or 0, entry.ordinal or 0)
     instant = None if name[2] == NO_TIMESTAMP else _EPOCH + timedelta(microseconds=name[2] // 1_000)
-    digest = sha256(repr(("missing", *name, entry.revision)).encode()).digest()
+    nothing = sha256(repr(("missing", *name, entry.revision)).encode()).digest()
+    digest = _bytes_of(removed.digest, nothing)
     return RestoredPayload(
         *name,
         revision=entry.revision or 0,
@@ -367,13 +396,13 @@ def _payload_of_missing(entry: Entry, now: datetime) -> RestoredPayload:
         extra=None,
         timestamp_text=None,
         occurred_at=_occurred_at(entry.timestamp, instant, None),
-        seq=None,
+        seq=removed.seq,
         received_at=_text_of(entry.received),
         run_id=entry.run,
         digest=digest,
-        canonical=digest,
-        pruned_at=text_of(now),
-        erased_at="",
+        canonical=_bytes_of(removed.canonical, nothing),
+        pruned_at=text_of(removed.pruned_at or now),
+        erased_at="" if removed.erased_at is None else text_of(removed.erased_at),
     )
 
 
@@ -413,7 +442,8 @@ def _row_of_missing(entry: Entry, checkpoint_id: int, now: datetime) -> dict[str
     """Return a row whose payload was gone when it was archived."""
     told = entry.facts if isinstance(entry.facts, msgspec.Raw) else b""
     of_row: dict[str, Any] = {"id": entry.id, "checkpoint_id": checkpoint_id, "task_id": entry.task}
-    of_row.update(pruned_at=now, erased_at=None)
+    removed = entry.removed or Removed()
+    of_row.update(pruned_at=removed.pruned_at or now, erased_at=removed.erased_at)
     received = moment_of(_text_of(entry.received))
     if kind_of(entry) == "sent":
         sent = msgspec.json.decode(told, type=SentFacts)
@@ -424,8 +454,15 @@ def _row_of_missing(entry: Entry, checkpoint_id: int, now: datetime) -> dict[str
         "quarantined_at": received,
         **_columns_of(msgspec.json.decode(told, type=QuarantineFacts)),
         "raw": b"",
-        "digest": sha256(f"missing {entry.id}".encode()).digest(),
+        "digest": _bytes_of(removed.digest, sha256(f"missing {entry.id}".encode()).digest()),
     }
+
+
+def _bytes_of(digest: str | None, otherwise: bytes) -> bytes:
+    try:
+        return otherwise if digest is None else bytes.fromhex(digest)
+    except ValueError:
+        return otherwise
 
 
 def _columns_of(facts: msgspec.Struct) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from maia_sync.archive.entry import facts_of
 from maia_sync.archive.segment import parse_segment_path
 from maia_sync.archive.selection import selection_of
+from maia_sync.store.archived import ErasureFacts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +37,8 @@ class ToldSegments:
         self._replaced: dict[str, int] = {}
         self._named: dict[int, int] = {}
         """Files that were written anew, by the index of the erasure's entry."""
+        self._payloads: dict[int, int] = {}
+        """How many payloads each erasure was of, says its entry."""
         self._erasure: int | None = None
         self.lines: list[tuple[str, str]] = []
         """What SHA256SUMS should hold: sum and path of the file of each segment, in the log's order."""
@@ -60,10 +64,12 @@ class ToldSegments:
     def take_erasure(self, index: int, entry: Entry) -> None:
         """Take the entry of an erasure."""
         try:
-            is_one = selection_of(index, entry) is not None
+            is_one, facts = selection_of(index, entry) is not None, facts_of(entry)
         except ValueError:
-            is_one = False
-        if not is_one:
+            is_one, facts = False, None
+        if is_one and isinstance(facts, ErasureFacts):
+            self._payloads[index] = facts.payloads
+        else:
             self._findings.add("entry", f"entry {index}", "tells of an erasure, and not of what")
         self._erasure = index
         self._named[index] = 0
@@ -89,10 +95,17 @@ class ToldSegments:
         self._findings.add("entry", f"entry {index}", f"tells of a file in another's place, {wrong}")
         return None
 
-    def end(self) -> None:
-        """Report erasures that have rid no file of anything."""
+    def end(self, emptied: Mapping[int, int] | None) -> None:
+        """Report erasures that have rid no file of anything, or not of what they tell.
+
+        `emptied`: of how many payloads each has rid them; None if not all of them could be looked at.
+        """
         for index, files in self._named.items():
+            told = self._payloads.get(index, 0)
             if not files:
-                self._findings.add(
-                    "entry", f"entry {index}", "tells of an erasure, and no file was written anew for it"
-                )
+                wrong = "no file was written anew for it"
+            elif emptied is not None and emptied.get(index, 0) != told:
+                wrong = f"not how many payloads it was of: {emptied.get(index, 0):,}, and not {told:,}"
+            else:
+                continue
+            self._findings.add("entry", f"entry {index}", f"tells of an erasure, and {wrong}")

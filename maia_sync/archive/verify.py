@@ -146,6 +146,8 @@ class _Verification:
     def _verify(
         self, inventory: Inventory, head: TreeHead, manifest: bytes | None, since: bytes | None
     ) -> None:
+        if head.size > inventory.size:  # creates and erasures may have come since the files were listed
+            inventory.look_again(self._place)
         log = LogReader(self._place, head)
         if since is not None:
             self._check_since(log, since)
@@ -162,7 +164,7 @@ class _Verification:
         self._read_log(log, damaged=bool(faulty))
         if self._stopped() is not None:
             return
-        copies = {*inventory.checkpoints, *([head.size] if self._has_copy(head) else [])}
+        copies = {*inventory.copied, *([head.size] if self._has_copy(head) else [])}
         beyond = Beyond(self._place, self._key, head, inventory.judge(head.size, self._findings))
         beyond.take_for_partials(
             inventory.missing_partials(head.size, self._findings, beyond=beyond.paths, faulty=faulty)

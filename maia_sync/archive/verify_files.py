@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
@@ -62,7 +63,7 @@ def check_copies(
         findings.add("file", newest, "is missing: it is the copy of the newest checkpoint")
     elif copy != place.read(CHECKPOINT) and _is_still(place, key, head):
         findings.add("checkpoint", newest, f"and {CHECKPOINT} are not the same to the letter")
-    sizes = [size for size in inventory.checkpoints if size <= head.size]
+    sizes = [size for size in inventory.copied if size <= head.size]
     for number, size in enumerate(sizes):
         if stopped() is not None:
             return number
@@ -172,22 +173,39 @@ def check_replaced(
 ) -> list[str]:
     """Report files that are still there though an erasure has put others in their place.
 
-    `replaced` are those that were there, with the entries that tell so. Returns a note instead if an erasure
-    is at work, or was cut off: the next one deletes them.
+    `replaced` are those that were there, with the entries that tell so. Returns a note instead of those whose
+    erasure is not finished: the next create deletes them.
     """
+    if not replaced:
+        return []
+    erasing = _erasing(place, comparison)  # files are deleted before an erasure counts as finished
     folders = {f"{path.rpartition('/')[0]}/" for path in replaced}
     there = {each.path for folder in folders for each in place.list(folder)}
     left = [path for path in sorted(replaced) if path in there]
-    if not left:
-        return []
-    writer = find_writer(place, comparison, size)
-    if writer is not None:
-        number = counted(len(left), "file")
-        return [f"{number} from which payloads were erased lie there still, of {writer}"]
-    for path in left:
+    waiting = [path for path in left if any(since <= replaced[path] < end for since, end in erasing)]
+    for path in sorted({*left}.difference(waiting)):
         told = f"entry {replaced[path]} of the log tells that another file has taken its place"
         findings.add("file", path, f"holds payloads that were erased, and is still there: {told}")
-    return []
+    if not waiting:
+        return []
+    lie = "1 file" if len(waiting) == 1 else f"{len(waiting):,} files"
+    who = (
+        find_writer(place, comparison, size)
+        or "an erasure that is not finished: the next create deletes them"
+    )
+    return [f"{lie} from which payloads were erased lie there still, of {who}"]
+
+
+def _erasing(place: Place, comparison: Comparison | None) -> list[tuple[int, int]]:
+    """Return the sizes of the log before and after each erasure that is not finished.
+
+    Without a database that knows, the mark of a writer at work, or cut off, tells where it has begun.
+    """
+    known = None if comparison is None else comparison.erasing()
+    if known is not None:
+        return known
+    unfinished = read_unfinished(place)
+    return [] if unfinished is None else [(unfinished.since, sys.maxsize)]
 
 
 class Beyond:

@@ -8,6 +8,7 @@ an erasure means must be empty in it, and all others full.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -48,6 +49,8 @@ class ArchivedRow(msgspec.Struct, frozen=True, gc=False):
     salt: bytes
     erased: bool = False
     """Whether the payload was erased: then `record.raw` has its keyed digests (entry.RedactedFacts)."""
+    erased_at: str | None = None
+    """When it was, as the entry of the erasure tells it."""
 
 
 class _File(NamedTuple):
@@ -83,6 +86,10 @@ class SegmentChecks:
         """Whether a segment of this chunk could not be read."""
         self._absent: dict[int, int] = {}
         """Segments without a file, by their numbers, with the entries that tell of them."""
+        self._emptied: Counter[int] = Counter()
+        """Payloads that are gone, by the index of the erasure's entry."""
+        self._is_whole = True
+        """Whether all rows could be compared, and agreed."""
         self._moment, self._moment_text = _EPOCH, text_of_moment(_EPOCH)
         self.told = ToldSegments(findings)
         self.rows = 0
@@ -170,12 +177,13 @@ class SegmentChecks:
         self._waiting.clear()
         self._of_chunk = None
         self._unread = True
+        self._is_whole = False
 
     def end(self) -> None:
         """Report what is left when the log ends."""
         self._end_chunk()
         self._report_rowless(None)
-        self.told.end()
+        self.told.end(self._emptied if self._is_whole and not self.unchecked else None)
         for number, index in self._absent.items():
             path = self.told.path(number)
             if self._standing.is_unread(path):
@@ -222,13 +230,13 @@ class SegmentChecks:
                     entry = self._entry_of_row(file, index)
                     if entry is None:
                         continue
-                    is_empty = False
+                    by: int | None = None
                     if is_erased_from or row[3] is None:
-                        is_empty, wrong = _emptiness(file, entry, row)
+                        by, wrong = _emptied_by(file, entry, row)
                         if wrong is not None:
                             self._row(file, index, wrong)
                             continue
-                    agreed = self._agreed(file, entry, row, is_empty=is_empty)
+                    agreed = self._agreed(file, entry, row, by)
                     if agreed is not None:
                         agreeing.append(agreed)
                 self.rows += len(rows.entry)
@@ -242,16 +250,24 @@ class SegmentChecks:
                 "segment", file.path, f"has {self.rows - before:,} rows, and the log tells of {file.rows:,}"
             )
 
-    def _agreed(self, file: _File, entry: Entry, row: Row, *, is_empty: bool) -> ArchivedRow | None:
-        """Return a row that agrees with its entry, or report how it does not."""
+    def _agreed(self, file: _File, entry: Entry, row: Row, by: int | None) -> ArchivedRow | None:
+        """Return a row that agrees with its entry, or report how it does not.
+
+        `by`: the erasure that has emptied it, if one has.
+        """
         index, record, data, salt = row
+        is_empty = by is not None
         received = self._text_of(record.received_at)
         wrong = difference(entry, record, file.segment.day, received, is_erased=is_empty)
         if wrong is None and not is_empty and hash_of(record, data, salt) != entry.payload:
             wrong = "the payload, whose hash is another"
         if wrong is None:
-            self.erased += is_empty
-            return ArchivedRow(index, entry, record, data, salt or b"", is_empty)
+            if by is None:
+                return ArchivedRow(index, entry, record, data, salt or b"")
+            self.erased += 1
+            self._emptied[by] += 1
+            at = self._standing.moment_of(by)
+            return ArchivedRow(index, entry, record, data, b"", erased=True, erased_at=at)
         what = place_of_event(entry.task, entry.group, entry.timestamp, entry.ordinal)
         self._row(file, index, f"and the log tell different things of {what}: {wrong}")
         return None
@@ -270,6 +286,7 @@ class SegmentChecks:
         return self._moment_text
 
     def _row(self, file: _File, index: int, sentence: str) -> None:
+        self._is_whole = False
         self._findings.add("row", f"{file.path}, row of entry {index}", sentence)
 
     def _end_chunk(self) -> None:
@@ -294,19 +311,19 @@ class SegmentChecks:
         self._unread = False
 
 
-def _emptiness(file: _File, entry: Entry, row: Row) -> tuple[bool, str | None]:
-    """Tell whether a row is empty, and what is wrong with that it is, or is not."""
+def _emptied_by(file: _File, entry: Entry, row: Row) -> tuple[int | None, str | None]:
+    """Return which erasure has emptied a row, if any has, and what is wrong with that it is empty, or not."""
     index, record, data, salt = row
     by = file.known.of(index, entry)
     if by is not None:
         left = left_of(record, data, salt)
-        return True, None if left is None else f"was erased, says entry {by} of the log, and {left}"
+        return by, None if left is None else f"was erased, says entry {by} of the log, and {left}"
     if salt is None:
-        return True, "has lost its payload, and no erasure of the log means it"
+        return None, "has lost its payload, and no erasure of the log means it"
     owed = file.owed.of(index, entry)
     if owed is None:
-        return False, None
-    return False, f"was to be erased, says entry {owed} of the log, and its payload is still there"
+        return None, None
+    return None, f"was to be erased, says entry {owed} of the log, and its payload is still there"
 
 
 def _entry(index: int) -> str:

@@ -110,6 +110,13 @@ class Comparison(Protocol):
         """Tell which create is at work, or was cut off, beyond a log of this size; None for none."""
         ...
 
+    def erasing(self) -> list[tuple[int, int]] | None:
+        """Return the sizes of the log before and after each erasure that is not finished.
+
+        None if the database does not know: then the archive's own mark tells (layout.UNFINISHED).
+        """
+        ...
+
     def figures(self) -> DatabaseFigures:
         """Return what was compared."""
         ...

@@ -7,12 +7,12 @@ new checkpoint before it stands, so that whoever comes next can complete it (rec
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from maia_sync.archive.finishing import delete_replaced, finish_erasures
+from maia_sync.archive.finishing import behind_commit, delete_replaced, finish_erasures
 from maia_sync.archive.layout import UNFINISHED, Unfinished
 from maia_sync.archive.lease import Lease
 from maia_sync.archive.log_writer import LogWriter, delete_old_partials
@@ -26,7 +26,7 @@ from maia_sync.store import archive_log
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from maia_sync.archive.creating import Anchor, AnchorOutcome
+    from maia_sync.archive.creating import Anchor, AnchorOutcome, Stopped
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.note import Signer, VerifierKey
     from maia_sync.archive.place import Place
@@ -124,11 +124,16 @@ class Writing:
 
     def publish(self, head: TreeHead, number: int, new: Front, written: Written) -> None:
         """Make a checkpoint that has been signed the archive's."""
+        with behind_commit() if written.redactions else nullcontext():
+            self._publish_signed(head, number, new, written)
+
+    def _publish_signed(self, head: TreeHead, number: int, new: Front, written: Written) -> None:
         self.lease.begun = None
         publish(self.database, self.place, self.lease, number, head.size, old=self.front, new=new)
         self.completed.append(number)
         self.front = new
-        delete_replaced(self.database, self.place, self.signer.verifier, self.lease)
+        if written.redactions:  # what is in the way of that is told by finish_erasures
+            delete_replaced(self.database, self.place, self.signer.verifier, self.lease)
         delete_old_partials(self.place, head.size, since=self.size)
         self.place.delete([UNFINISHED])
         self._count(head, written)
@@ -154,9 +159,14 @@ class Writing:
             archive_log.note_anchored(tx, newest.id, trouble)
         return ("anchored" if trouble is None else "failed"), trouble
 
-    def finish_erasures(self) -> str | None:
-        """Have the database's free pages rid of what was erased; return why that cannot be done, or None."""
-        return finish_erasures(self.database, self.place, self.signer.verifier, self.lease)
+    def finish_erasures(self, stopped: Stopped | None = None) -> str | None:
+        """Finish erasures that are signed; return why something of them is left, or None.
+
+        It ends soon once `stopped` says so, and leaves the rest to whoever comes next.
+        """
+        return finish_erasures(
+            self.database, self.place, self.signer.verifier, self.lease, stopped or (lambda: None)
+        )
 
     def end(self) -> None:
         """Let the next writer in."""

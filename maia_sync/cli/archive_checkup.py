@@ -26,18 +26,23 @@ _SEE = "see [archive] in the configuration"
 
 
 def check_archive(app: App) -> Iterator[Finding]:
-    """Yield what is found of the archive; nothing where none is configured."""
+    """Yield what is found of the archive; nothing where there is none, and nothing was pruned."""
     archive = app.settings.archive
     if archive.url is None:
+        yield from _check_digest_key(app, archive)
         return
+    verifier: VerifierKey | None = None
     try:
         verifier, findings = _check_keys(archive)
         yield from findings
-        yield from _check_digest_key(app, archive)
-        if verifier is not None:
-            yield _check_place(app, archive, verifier)
     except MaiaSyncError as error:
         yield failed("archive", error, _SEE, error.exit_code)
+    yield from _check_digest_key(app, archive)
+    if verifier is not None:
+        try:
+            yield _check_place(app, archive, verifier)
+        except MaiaSyncError as error:
+            yield failed("archive", error, _SEE, error.exit_code)
     yield from _check_anchor(app, archive)
 
 
@@ -83,17 +88,23 @@ def _check_exposure(archive: ArchiveSettings, key_file: Path) -> Iterator[Findin
 
 
 def _check_digest_key(app: App, archive: ArchiveSettings) -> Iterator[Finding]:
-    """Tell whether payloads that were removed can be known again, and by nobody else."""
+    """Tell whether payloads that were removed can be known again, and by nobody else.
+
+    Without an archive, only where some were: what is made of them by the key is in the database all the same.
+    """
     from maia_sync.archive.configured import lies_in_archive
-    from maia_sync.store.pruning import read_keyed_digest
 
     path = archive.digest_key_file
     check = "digests' key"
-    keyed = None
-    if _is_usable(app):
-        with app.database.transaction(write=False) as tx:
-            keyed = read_keyed_digest(tx)
-    key = app.database.digest_key.load()
+    keyed = _keyed_digest(app)
+    if archive.url is None and keyed is None:
+        return
+    try:
+        key = app.database.digest_key.load()
+    except ConfigError as error:
+        mend = "bring the file back from a copy, or name another in archive.digest_key_file"
+        yield failed(check, error, mend, error.exit_code)
+        return
     mend = "set archive.digest_key_file to the one of the host that has pruned or erased"
     if keyed is not None and (key is None or not key.has_made(keyed)):
         is_there = "is another one" if key is not None else "is missing"
@@ -104,7 +115,7 @@ def _check_digest_key(app: App, archive: ArchiveSettings) -> Iterator[Finding]:
         return
     if key is None or path is None:
         return
-    if lies_in_archive(archive, path):
+    if archive.url is not None and lies_in_archive(archive, path):
         found = f"{path} lies in the archive's folder: who gets a copy can find out what was erased by trying"
         yield problem(check, found, "move it elsewhere, and set archive.digest_key_file", EXIT_CONFIG)
     elif path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -112,6 +123,15 @@ def _check_digest_key(app: App, archive: ArchiveSettings) -> Iterator[Finding]:
         yield warning(check, found, f"chmod 600 {path}")
     else:
         yield ok(check, f"{path}: payloads that were pruned or erased are known again by it")
+
+
+def _keyed_digest(app: App) -> bytes | None:
+    from maia_sync.store.pruning import read_keyed_digest
+
+    if not _is_usable(app):  # check_database tells it
+        return None
+    with app.database.transaction(write=False) as tx:
+        return read_keyed_digest(tx)
 
 
 def _check_place(app: App, archive: ArchiveSettings, verifier: VerifierKey) -> Finding:

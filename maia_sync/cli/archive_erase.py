@@ -47,6 +47,13 @@ def erase(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Erase nothing, write nothing, and tell what would be erased.")
     ] = False,
+    new_digest_key: Annotated[
+        bool,
+        typer.Option(
+            "--new-digest-key",
+            help="The digests' key is lost for good: do without it. A new one is made unless there is one.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Erase a task's payloads from the database and the archive, for good.
@@ -68,6 +75,7 @@ def erase(
             reason=why,
             basis=legally,
             erased_by=person(app.settings.schedule.worker),
+            new_digest_key=new_digest_key,
         )
         report = _rehearsed(app, request) if dry_run else _erased(app, request)
     if as_json:
@@ -142,9 +150,22 @@ def summarize_erase(report: "EraseReport") -> "Iterator[str]":
     elif report.erasure is not None:
         yield f"{counted(report.emptied, 'payload')} taken out of the database"
         yield f"Entry {report.erasure} of the log of {report.origin} tells who, when and why"
+    yield from _exceptions(report, whose)
     if report.erased:
         yield "Not reached from here, and to be seen to as well:"
         yield from (f"- {copy}" for copy in report.not_reached)
+
+
+def _exceptions(report: "EraseReport", whose: str) -> "Iterator[str]":
+    if report.newer:
+        are = "is" if report.newer == 1 else "are"
+        told = f"{counted(report.newer, 'payload')} {whose} came meanwhile"
+        yield f"{told}, and {are} not erased: erase once more"
+    if report.unknown:
+        yield (
+            f"{counted(report.unknown, 'payload')} {whose} that another key took out will not be known "
+            "again: while the task is followed, its walks fail where Maia still serves them"
+        )
 
 
 def _exit_code(report: "EraseReport") -> int:

@@ -14,7 +14,7 @@ from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_ids import parse_task_ids
 from maia_sync.cli.task_verbs import AsJson
 from maia_sync.cli.wording import counted
-from maia_sync.errors import EXIT_FAILED, EXIT_OK, MaiaSyncError, UsageError
+from maia_sync.errors import EXIT_FAILED, EXIT_OK, ArchiveDiffers, MaiaSyncError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +24,15 @@ if TYPE_CHECKING:
     from maia_sync.store.holds import Hold
 
 TaskIds = Annotated[list[str] | None, typer.Argument(metavar="[TASK]...", help="Task ids (UUIDs).")]
+
+ByName = Annotated[
+    str | None,
+    typer.Option("--by", metavar="NAME", help="Who has decided it; user and host are told behind it."),
+]
+_ELSEWHERE = (
+    "the archive is not where it should be, or not as it was left. Tell whoever runs it: `maia-sync doctor` "
+    "shows what is found there"
+)
 
 
 def register(cli: typer.Typer) -> None:
@@ -41,6 +50,7 @@ def hold(
         bool, typer.Option("--all", help="All tasks, also those that are tracked later.")
     ] = False,
     reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why; the log tells it for good.")],
+    name: ByName = None,
     as_json: AsJson = False,
 ) -> int:
     """Put tasks on legal hold: nothing of them is pruned or erased until they are released.
@@ -52,9 +62,10 @@ def hold(
     from maia_sync.store.holds import insert_holds, lock_holds, read_unknown_tasks
 
     reason = require_told(reason, "--reason")
+    name = None if name is None else require_told(name, "--by")
     wanted = _targets(task_ids, every=every)
     with invocation_of(context).app() as app:
-        by = person(app.settings.schedule.worker)
+        by = person(app.settings.schedule.worker, name)
         with app.database.transaction(durable=True) as tx:
             lock_holds(tx)
             unknown = read_unknown_tasks(tx, [task_id for task_id in wanted if task_id is not None])
@@ -79,6 +90,7 @@ def release(
         typer.Option("--hold", metavar="N", help="One hold by its number in `archive holds`; repeatable."),
     ] = None,
     reason: Annotated[str, typer.Option("--reason", metavar="R", help="Why; the log tells it for good.")],
+    name: ByName = None,
     as_json: AsJson = False,
 ) -> int:
     """Release tasks from legal hold. A hold on all tasks and a task's own are released one by one.
@@ -90,11 +102,12 @@ def release(
     from maia_sync.store.holds import lock_holds, read_holds, read_own_holds, release_holds
 
     reason = require_told(reason, "--reason")
+    name = None if name is None else require_told(name, "--by")
     if number and (task_ids or every):
         raise UsageError("--hold names holds: no tasks and no --all go with it")
     wanted = [] if number else _targets(task_ids, every=every)
     with invocation_of(context).app() as app:
-        by = person(app.settings.schedule.worker)
+        by = person(app.settings.schedule.worker, name)
         with app.database.transaction(durable=True) as tx:
             lock_holds(tx)
             if number:
@@ -167,27 +180,26 @@ def _of_tasks(found: "list[Hold]", wanted: "Sequence[str | None]") -> "list[Hold
 def _archive(app: "App", changed: "Sequence[Hold]", *, as_json: bool, what: str) -> int:
     """Have the log tell of it; return the exit code. It is in force whatever comes of that."""
     report: CreateReport | None = None
-    error: MaiaSyncError | None = None
+    why: str | None = None
     is_configured = app.settings.archive.url is not None
     with noticed() as stopped:
         try:
             if is_configured:
                 report = app.create_archive(stopped=stopped)
-        except MaiaSyncError as caught:
-            error = caught
+        except MaiaSyncError as error:
+            why = _reason_of(error)
     if as_json:
         print_json(
             {
                 "holds": changed,
                 "checkpoint": None if report is None else report.checkpoint,
-                "archive_error": None if error is None else str(error),
+                "archive_error": why,
             }
         )
     if not is_configured:
         note("No archive is configured (archive.url), so no log tells of it")
         return EXIT_OK
     if report is None:
-        why = "; ".join(sentences_of(error or MaiaSyncError()))
         complain([f"the {what} is in force, but the archive's log does not tell of it yet: {why}"])
         return EXIT_FAILED
     if report.interrupted_by is not None:
@@ -195,6 +207,18 @@ def _archive(app: "App", changed: "Sequence[Hold]", *, as_json: bool, what: str)
     elif not as_json:
         say(f"The log of {report.origin} tells of it: {counted(report.size_after, 'entry')}")
     return exit_code_of_create(report)
+
+
+def _reason_of(error: MaiaSyncError) -> str:
+    """Tell why the log does not tell of it, to somebody who sets holds and may not run the archive.
+
+    A new log, which some errors advise, is nothing to begin for a hold's sake.
+    """
+    from maia_sync.store.archive_log import ANEW
+
+    if isinstance(error, ArchiveDiffers):
+        return _ELSEWHERE
+    return "; ".join(sentences_of(error)).replace(f", or {ANEW}", "").replace(f" or {ANEW}", "")
 
 
 def _tell(how: str, changed: "Sequence[Hold]") -> None:

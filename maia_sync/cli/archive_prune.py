@@ -14,6 +14,7 @@ from maia_sync.cli.interruption import noticed
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import complain, console, print_json, say
 from maia_sync.cli.tables import make_table, print_table
+from maia_sync.cli.task_ids import shown
 from maia_sync.cli.task_verbs import AsJson
 from maia_sync.cli.wording import counted, sized
 from maia_sync.errors import EXIT_DIFFERENCE, EXIT_FAILED, EXIT_OK, UsageError
@@ -60,7 +61,7 @@ def prune(
     from maia_sync.service.person import person
 
     invocation = invocation_of(context)
-    given = None if older_than is None else parse_duration(older_than, option="--older-than")
+    given = None if older_than is None else _parse_age(older_than)
     with invocation.app() as app, noticed() as stopped, _watched() as progress:
         settings = app.settings.archive
         report = prune_archived(
@@ -80,6 +81,13 @@ def prune(
     else:
         _print(report)
     return _exit_code(report)
+
+
+def _parse_age(text: str) -> float:
+    """Return the seconds of a duration with a unit: 400 alone hardly means seconds. Raises UsageError."""
+    if not text.strip()[-1:].isalpha():
+        raise UsageError(f"--older-than: expected a duration with a unit, such as 400d, got {shown(text)}")
+    return parse_duration(text, option="--older-than")
 
 
 def _age(given: float | None, settings: "ArchiveSettings") -> timedelta:

@@ -1,5 +1,6 @@
 """How does a database come back from the audit archive? archive restore."""
 
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -72,7 +73,9 @@ def restore(
         print_findings(report.findings, report.finding_count)
     if report.finding_count:
         return EXIT_DIFFERENCE
-    return EXIT_OK if report.interrupted_by is None else exit_code_of_signal(report.interrupted_by)
+    if report.completed:
+        return EXIT_OK
+    return exit_code_of_signal(report.interrupted_by or signal.SIGTERM)
 
 
 def _with_database(settings: "Settings", url: str | None) -> "Settings":
@@ -98,6 +101,9 @@ def _with_database(settings: "Settings", url: str | None) -> "Settings":
 
 def summarize_restore(report: "RestoreReport") -> "Iterator[str]":
     """Yield the lines that tell a person what a restore came to."""
+    if not report.size and report.finding_count:
+        yield f"{counted(report.finding_count, 'difference')}: nothing was restored to {report.database}"
+        return
     if report.resumed_at:
         yield f"The restore before had come to {counted(report.resumed_at, 'entry')}"
     restored = sum(report.entries.values())

@@ -15,6 +15,7 @@ from maia_sync.store.archived import (
     ErasureFacts,
     HoldFacts,
     QuarantineFacts,
+    Removed,
     RunFacts,
     SentFacts,
     TaskFacts,
@@ -52,6 +53,7 @@ def told_of(entry: Entry) -> Iterator[tuple[str, str]]:
     if entry.run is not None:
         named["Run"] = entry.run
     yield from ((name, str(value)) for name, value in named.items() if value is not None)
+    yield from _of_removed(entry.removed or Removed())
     try:
         facts = facts_of(entry)
     except ValueError:
@@ -87,6 +89,12 @@ def _of_file(file: SegmentFacts | RedactedFacts) -> Iterator[tuple[str, str]]:
     if isinstance(file, RedactedFacts):
         yield "In place of", file.replaces
         yield "Erasure", f"entry {file.erasure}"
+
+
+def _of_removed(removed: Removed) -> Iterator[tuple[str, str]]:
+    for name, moment in (("Pruned", removed.pruned_at), ("Erased", removed.erased_at)):
+        if moment is not None:
+            yield name, show_moment(moment)
 
 
 def _of_task(task: TaskFacts) -> Iterator[tuple[str, str]]:

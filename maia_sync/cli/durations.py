@@ -13,12 +13,18 @@ if TYPE_CHECKING:
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]+)?) ?(ms|s|m|h|d)?")
+_CALENDAR = re.compile(r"[0-9.]+ ?(y|yr|yrs|years?|M|mo|mon|months?)")
 _STEPS = ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s"))
 
 
 def parse_duration(text: str, *, option: str) -> float:
     """Return the seconds of "500ms", "30s", "15m", "2h", "7d" or "90". Raises UsageError."""
     match = _DURATION.fullmatch(text.strip())
+    if match is None and _CALENDAR.fullmatch(text.strip()):
+        raise UsageError(
+            f"{option}: expected a duration such as 400d, got {text!r}; there are no months or years: "
+            "a year is 365d"
+        )
     if match is None:
         raise UsageError(f'{option}: expected a duration such as "30s", "15m" or "2h", got {text!r}')
     return float(match[1]) * _UNITS[match[2] or "s"]

@@ -123,6 +123,7 @@ class RawPrinter:
 
     def __init__(self) -> None:
         self._pruned = self._erased = 0
+        self._last_pruned = ""
 
     def __call__(self, row: "LogRow") -> None:
         """Print one event."""
@@ -132,13 +133,16 @@ class RawPrinter:
             self._erased += 1
         elif row.pruned_at is not None:
             self._pruned += 1
+            self._last_pruned = f"{row.task_id}/{row.seq}"
 
     def end(self) -> None:
         """Tell, beside the result, of which events nothing was printed because it is not there any more."""
         if self._pruned:
             note(
                 f"Not printed: {counted(self._pruned, 'payload')} pruned from this database. The archive has "
-                "such payloads."
+                f"such payloads: `maia-sync archive prove {self._last_pruned} --output event.tlog-proof` and "
+                "then `maia-sync archive check-proof event.tlog-proof --payload FILE` write the last one to "
+                "FILE."
             )
         if self._erased:
             note(f"Not printed: {counted(self._erased, 'payload')} erased, here and from the archive.")

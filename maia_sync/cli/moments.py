@@ -23,7 +23,8 @@ def parse_moment(text: str, *, option: str, now: datetime, zone: tzinfo) -> date
     """
     text = text.strip()
     try:
-        if text.isdecimal():  # seconds elsewhere, but here as likely a date without its dashes
+        if text[-1:].isdecimal() and _DATED.fullmatch(text) is None:
+            # Seconds elsewhere, but here as likely a date without its dashes, or days.
             raise ValueError(text)  # noqa: TRY301 - told below, like all others
         if _DATED.fullmatch(text) is None:
             return now - timedelta(seconds=parse_duration(text, option=option))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from maia_sync.model import Task, TaskStatus
     from maia_sync.settings import ScheduleSettings
     from maia_sync.store.archive_standing import ArchiveStanding
+    from maia_sync.store.reading import Totals
     from maia_sync.store.retention_standing import RetentionStanding
     from maia_sync.store.standing import Backlog, Leases, ListedTask, Staleness, Standing
 
@@ -60,7 +61,7 @@ def overview_lines(standing: Standing, bound: float, schedule: ScheduleSettings)
     totals, now = standing.totals, standing.now
     by_status = ", ".join(f"{count:,} {name}" for name, count in standing.by_status.items())
     yield f"Tasks        {by_status or 'none yet: `maia-sync track TASK_ID` begins'}"
-    yield f"Events       {totals.events:,}, {totals.vanished:,} of them vanished upstream"
+    yield f"Events       {totals.events:,}, {totals.vanished:,} of them vanished upstream{_removed(totals)}"
     yield f"Revisions    {counted(totals.revisions, 'earlier payload')} kept"
     yield f"Quarantine   {counted(totals.quarantined, 'element')}"
     if not standing.by_status:
@@ -101,26 +102,41 @@ def archive_lines(archive: ArchiveStanding, now: datetime) -> Iterator[str]:
 
 def retention_lines(retention: RetentionStanding, now: datetime) -> Iterator[str]:
     """Yield the lines that tell what goes from the database, what went, and what must not."""
-    from maia_sync.store.pruning import MOST_COUNTED
-
     if retention.retention_seconds is not None and retention.come_of_age is not None:
-        have = counted(retention.come_of_age, "event")
-        if retention.come_of_age >= MOST_COUNTED:
-            have = f"{have} or more"
         kept = f"payloads stay for {show_duration(retention.retention_seconds)}"
-        yield f"Retention    {kept}; {have} to prune now"
+        yield f"Retention    {kept}; {_to_prune(retention)}"
     last = retention.last_prune
     if last is not None:
         held = f", {last.held:,} left on legal hold" if last.held else ""
         what = f"{counted(last.payloads, 'payload')}{held}"
         when = f"begun {show_ago(last.started_at, now)}, at work or cut off"
-        yield f"Pruned       {what}, {when if last.ended_at is None else show_ago(last.ended_at, now)}"
+        yield f"Last prune   {what}, {when if last.ended_at is None else show_ago(last.ended_at, now)}"
     if retention.holds:
         holds = counted(retention.holds, "hold")
         yield f"Legal hold   {holds} in force: `maia-sync archive holds` lists them"
     if retention.unfinished_erasures:
         unfinished = counted(retention.unfinished_erasures, "erasure")
         yield f"Erasing      {unfinished} unfinished: the next `maia-sync archive create` goes on"
+
+
+def _removed(totals: Totals) -> str:
+    if not totals.pruned and not totals.erased:
+        return ""
+    parts = ((totals.pruned, "pruned"), (totals.erased, "erased"))
+    return "; " + ", ".join(f"{number:,} {how}" for number, how in parts if number)
+
+
+def _to_prune(retention: RetentionStanding) -> str:
+    """Tell what is older; what of it is on hold is not known without reading its rows."""
+    number = retention.come_of_age or 0
+    if not number and not retention.is_come_of_age_exact:
+        return "how many events to prune now is not known"
+    have = f"{'' if retention.is_come_of_age_exact else 'at least '}{counted(number, 'event')}"
+    if number and retention.holds_all_tasks:
+        return f"{have} older, all on legal hold"
+    if number and retention.holds:
+        return f"{have} older, of which those on legal hold stay"
+    return f"{have} to prune now"
 
 
 def _due(backlog: Backlog, now: datetime) -> str:

@@ -119,22 +119,31 @@ def tasks(
     """List the tasks. Without --status, untracked ones are left out."""
     statuses = _statuses(status)
     with invocation_of(context).app() as app, app.database.transaction(write=False) as tx:
+        from maia_sync.store.holds import read_holds
         from maia_sync.store.reading import read_task_figures
         from maia_sync.store.sources import read_sources
 
         figures = read_task_figures(tx, statuses=statuses)
         sources = read_sources(tx)
+        held = {hold.task_id for hold in read_holds(tx)}
         now = tx.now
     if as_json:
         print_json(
-            [{**task_as_json(one, now), "sources": sources.get(one.task.task_id, ())} for one in figures]
+            [
+                {
+                    **task_as_json(one, now),
+                    "sources": sources.get(one.task.task_id, ()),
+                    "on_hold": not held.isdisjoint((one.task.task_id, None)),
+                }
+                for one in figures
+            ]
         )
     elif not figures:
         begin = "No tasks yet: `maia-sync track TASK_ID` begins."
         say(begin if status is None else f"No tasks are {status}.")
     else:
         columns = ("task", "label", "status", "events", "last polled", "tracked by")
-        rows = (_row(one, sources.get(one.task.task_id, ()), now) for one in figures)
+        rows = (_row(one, sources.get(one.task.task_id, ()), now, held) for one in figures)
         print_table(make_table(columns, rows, numbers=("events",), yielding="label"))
         print_errors(figures)
 
@@ -148,9 +157,14 @@ def _statuses(status: str | None) -> "tuple[TaskStatus, ...]":
     return chosen
 
 
-def _row(figures: "TaskFigures", sources: "Sequence[str]", now: "datetime") -> tuple[object, ...]:
+def _row(
+    figures: "TaskFigures", sources: "Sequence[str]", now: "datetime", held: "set[str | None]"
+) -> tuple[object, ...]:
+    """Return a task's row; `held` are the tasks on legal hold, None among them if all are."""
     task = figures.task
     status = f"paused by {task.paused_by}" if task.paused_by else task.status
+    if not held.isdisjoint((task.task_id, None)):
+        status += ", on hold"
     polled = show_ago(task.last_polled_at, now)
     # Where all are tracked by hand alone, a column full of that would tell nothing.
     tracked_by = "" if tuple(sources) == ("hand",) else ", ".join(sources)

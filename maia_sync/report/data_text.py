@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from maia_sync.analytics.filling import Filled
     from maia_sync.report.making import Report
+    from maia_sync.store.answer import Cell
 
 
 def render_csv(report: Report) -> str:
@@ -59,8 +60,8 @@ def _json_panel(filled: Filled) -> str:
     return f"    {{\n{lines}\n    }}"
 
 
-def _about(report: Report) -> Mapping[str, str | None]:
-    window = report.window
+def _about(report: Report) -> Mapping[str, Cell]:
+    window, removed = report.window, report.removed
     return {
         "title": report.title,
         "since": _moment(window.since),
@@ -70,6 +71,11 @@ def _about(report: Report) -> Mapping[str, str | None]:
         "generated_at": _moment(report.made_at),
         "version": report.version,
         "database": report.database,
+        "pruned_events": 0 if removed is None else removed.pruned,
+        "erased_events": 0 if removed is None else removed.erased,
+        "removed_events_of_no_time": 0 if removed is None else removed.undated,
+        "removed_at_least": removed is not None and removed.is_at_least,
+        "removed": report.removed_told,
     }
 
 

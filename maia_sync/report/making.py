@@ -12,7 +12,9 @@ from maia_sync.analytics.panels import read_panels
 from maia_sync.analytics.window import Window
 from maia_sync.errors import UsageError
 from maia_sync.report.buckets import axis_of
-from maia_sync.report.figures import duration, moment_text
+from maia_sync.report.figures import count, duration, moment_text
+from maia_sync.report.removed import OF_TIME, REMOVED, Removed, has_more, removed_of, sentence, without_advice
+from maia_sync.report.tiles import row_of
 from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 _HOUR: Final = 3600
 _DAY: Final = 86_400
 
+_MOST_REMOVED: Final = 1_000_000
+"""Rows that are read for it; a page reads fewer."""
 FIGURES: Final = "figures"
 TITLE: Final = "What the agents did"
 SECTIONS: Final = (
@@ -68,7 +72,21 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     sections: tuple[Section, ...]
     earlier: Filled | None = None
-    """The key figures of the time before, as long as this one; None if it has an open end."""
+    """The key figures of the time before, as long as this one.
+
+    None if it has an open end, or there are events without a payload in either.
+    """
+    removed: Removed | None = None
+    """The events that have no payload any more."""
+
+    @property
+    def removed_told(self) -> str | None:
+        """What is to be known of them before the figures are read; None if there are none."""
+        if self.removed is None:
+            return None
+        figures = row_of(next((each for each in self.panels if each.panel.name == FIGURES), None))
+        events = "the events of this time" if figures is None else f"{count(figures['events'])} events"
+        return sentence(self.removed, events)
 
     @property
     def panels(self) -> tuple[Filled, ...]:
@@ -105,9 +123,11 @@ def make_report(
     database.require_migrated()
     made_at = database.clock.now()
     filler = _Filler(database, window, task_id, timeout, read_panels(max_lag))
-    sections = (
-        Section(title=heading, panels=tuple(filler.fill(names))) for heading, names in _sections(task_id)
-    )
+    removed = filler.count_removed(window)
+    sections = [
+        Section(title=heading, panels=tuple(without_advice(filled, removed) for filled in filler.fill(names)))
+        for heading, names in _sections(task_id)
+    ]
     return Report(
         title=title,
         window=window,
@@ -116,7 +136,8 @@ def make_report(
         database=database.place,
         version=version,
         sections=tuple(section for section in sections if section.panels),
-        earlier=filler.fill_earlier(made_at),
+        earlier=filler.fill_earlier(made_at) if removed is None else None,
+        removed=removed,
     )
 
 
@@ -163,10 +184,21 @@ class _Filler:
     def fill_earlier(self, now: datetime) -> Filled | None:
         """Return the key figures of the window before; None if there is none."""
         before = self._window.before(now)
-        if before is None:
+        if before is None or self.count_removed(before) is not None:
             return None
-        panel = self._panels[FIGURES]
-        return fill_panel(self._database, panel, before, task_id=self._task_id, timeout=self._timeout)
+        return self._fill(FIGURES, before)
+
+    def count_removed(self, window: Window) -> Removed | None:
+        """Return how many events of a time have no payload any more."""
+        first = self._fill(REMOVED, window, limit=_MOST_REMOVED)
+        is_enough = self._task_id is not None or not has_more(first)
+        return removed_of(first, None if is_enough else self._fill(OF_TIME, window, limit=_MOST_REMOVED))
+
+    def _fill(self, name: str, window: Window, limit: int | None = None) -> Filled:
+        panel = self._panels[name]
+        return fill_panel(
+            self._database, panel, window, task_id=self._task_id, limit=limit, timeout=self._timeout
+        )
 
     def _filled(self, panel: Panel) -> Filled:
         asked = panel.statement.text, panel.limit

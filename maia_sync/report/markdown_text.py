@@ -41,6 +41,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"\n{inert(told(report.window))}"
     if report.task_id is not None:
         yield f"\nOnly of task {inert(report.task_id)}."
+    if report.removed_told is not None:
+        yield f"\n**{inert(report.removed_told)}**"
     for section in report.sections:
         yield f"\n## {section.title}"
         for filled in section.panels:

@@ -7,9 +7,13 @@ import os
 import socket
 
 
-def person(worker: str | None) -> str:
-    """Return user and host; `worker` is what schedule.worker calls this host, if it does."""
-    return f"{_user()}@{worker or socket.gethostname()}"
+def person(worker: str | None, name: str | None = None) -> str:
+    """Return user and host, behind the name that was given, if one was.
+
+    `worker` is what schedule.worker calls this host, if it does.
+    """
+    account = f"{_user()}@{worker or socket.gethostname()}"
+    return account if name is None else f"{name} ({account})"
 
 
 def _user() -> str:

@@ -44,6 +44,8 @@ _BETWEEN_PRUNES: Final = timedelta(days=1)
 """Each verifies the whole archive. Where payloads stay for a shorter time, one comes as often as that."""
 _PRUNE_RESPITE: Final = 3_600.0
 """Seconds, at most, before one is tried again that has failed."""
+_FINISHING_RESPITE: Final = 3_600.0
+"""Seconds before an erasure is gone on with that could not be finished: others wait meanwhile."""
 
 
 class ScheduledArchive:
@@ -70,6 +72,7 @@ class ScheduledArchive:
         self._ended: int | None = None
         self._up_to_date_at: datetime | None = None
         self._no_prune_until = 0.0
+        self._no_finishing_until: float | None = None
         self._at_work = threading.Event()
 
     @property
@@ -145,9 +148,18 @@ class ScheduledArchive:
             clock=self._clock,
             anchor=self._noted(anchor_of(archive, post=self._post, stopped=lambda: self._ended)),
             stopped=lambda: self._ended,
+            finishing=self._is_finishing,
         )
         self._up_to_date_at = now
+        if report.unscrubbed is not None:
+            self._no_finishing_until = self._clock.monotonic() + _FINISHING_RESPITE
         return report
+
+    @property
+    def _is_finishing(self) -> bool:
+        """Whether erasures are to be finished that are not, and could not be a while ago."""
+        until = self._no_finishing_until
+        return until is None or self._clock.monotonic() >= until
 
     def _prune(self, database: Database, retention: timedelta) -> PruneReport | None:
         with database.transaction(write=False) as tx:

@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import msgspec
-from sqlalchemy import LargeBinary, Text, cast, literal, or_, select, text
+from sqlalchemy import LargeBinary, Text, cast, func, literal, or_, select, text
 
 from maia_sync.facet_settings import FACETS
 from maia_sync.store.archive_journal import decode_changes, names_in
@@ -21,6 +21,7 @@ from maia_sync.store.schema import (
     archive_checkpoint,
     archive_erasure,
     archive_journal,
+    archive_restore,
     task,
     task_event,
     task_event_revision,
@@ -297,6 +298,40 @@ def read_erasing(tx: Transaction, size: int) -> set[str]:
         .where(checkpoints.tree_size > size)
     )
     return set(tx.connection.execute(statement).scalars())
+
+
+def read_unscrubbed(tx: Transaction, origin: str) -> list[tuple[int, int]]:
+    """Return the sizes of a log before and after each erasure that is not finished."""
+    found: list[tuple[int, int]] = []
+    checkpoints, erasures = archive_checkpoint.c, archive_erasure.c
+    unfinished = (
+        select(as_given(tx, checkpoints.id), as_given(tx, checkpoints.tree_size))
+        .join(archive_erasure, checkpoints.id == erasures.checkpoint_id)
+        .where(checkpoints.origin == origin, erasures.scrubbed_at.is_(None))
+    )
+    for number, size in tx.connection.execute(unfinished).all():
+        earlier = select(func.max(checkpoints.tree_size)).where(
+            checkpoints.origin == origin, checkpoints.id < number
+        )
+        since = tx.connection.execute(earlier).scalar_one()
+        if isinstance(size, int):
+            found.append((since if isinstance(since, int) else 0, size))
+    return found
+
+
+def read_end_of_lacking(tx: Transaction, origin: str) -> int | None:
+    """Return up to which entry of a log payloads may have been taken out before they were archived.
+
+    None: all may, as the database was archived in another log before. Else those may that a restore has
+    brought back as they were archived; no others, as nothing is pruned or erased that is not archived.
+    """
+    others = select(archive_checkpoint.c.id).where(archive_checkpoint.c.origin != origin).limit(1)
+    if tx.connection.execute(others).first() is not None:
+        return None
+    columns = archive_restore.c
+    restored = select(func.max(columns.tree_size)).where(columns.origin == origin)
+    size = tx.connection.execute(restored).scalar_one()
+    return size if isinstance(size, int) else 0
 
 
 def read_vanished(tx: Transaction) -> Iterator[tuple[str, str, int, int, Any]]:

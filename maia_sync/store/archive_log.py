@@ -33,6 +33,7 @@ from maia_sync.store.archive_tasks import mark_told
 from maia_sync.store.moments import as_given, require_row
 from maia_sync.store.schema import (
     archive_checkpoint,
+    archive_erasure,
     archive_hold,
     archive_journal,
     archive_log,
@@ -152,8 +153,26 @@ def start_log(tx: Transaction, origin: str, *, anew: bool = False) -> str | None
             f"this database is archived as {found}, not as {origin}: name the key with which that was begun "
             f"as archive.key_file, or {ANEW}"
         )
+    _require_finished(tx, found)
     _replace_log(tx, found, origin)
     return found
+
+
+def _require_finished(tx: Transaction, origin: str) -> None:
+    """Raise ArchiveError if files of a log's archive may hold what was erased: nobody would delete them."""
+    erased = archive_erasure.c
+    left = (
+        select(erased.erased_at)
+        .join(archive_checkpoint, _columns.id == erased.checkpoint_id)
+        .where(erased.scrubbed_at.is_(None), _columns.origin == origin)
+    )
+    moment = tx.connection.execute(left.order_by(erased.id).limit(1)).scalar()
+    if moment is not None:
+        raise ArchiveError(
+            f"an erasure of {moment:%Y-%m-%d %H:%M:%S} UTC is not finished in the archive of {origin}: run "
+            "`maia-sync archive create` with the key and at the place of that log first (archive.key_file, "
+            "archive.url); README says what to do if that archive is lost"
+        )
 
 
 def _replace_log(tx: Transaction, found: str, origin: str) -> None:

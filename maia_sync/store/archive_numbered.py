@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from sqlalchemy import bindparam, select
 
-from maia_sync.store.archived import HoldFacts, QuarantineFacts, Record, RunFacts, SentFacts
+from maia_sync.store.archived import HoldFacts, QuarantineFacts, Record, Removed, RunFacts, SentFacts
+from maia_sync.store.digest_key import is_keyed
 from maia_sync.store.schema import archive_hold, quarantine, sent_message, sync_run
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def _record_of_quarantined(row: Any) -> Record:
         number=row.id,
         raw=None if is_pruned else bytes(row.raw),
         facts=QuarantineFacts(reason=row.reason),
+        removed=_removed(row, bytes(row.digest)) if is_pruned else None,
     )
 
 
@@ -70,6 +72,15 @@ def _record_of_sent(row: Any) -> Record:
         number=row.id,
         data=None if is_pruned else row.request,
         facts=facts,
+        removed=_removed(row, None) if is_pruned else None,
+    )
+
+
+def _removed(row: Any, digest: bytes | None) -> Removed:
+    return Removed(
+        pruned_at=row.pruned_at,
+        erased_at=row.erased_at,
+        digest=digest.hex() if digest is not None and is_keyed(digest) else None,
     )
 
 
@@ -86,8 +97,7 @@ def _record_of_hold(row: Any) -> Record:
 def _rows_of(
     table: Table, record_of: Callable[[Any], Record], *, heavy: str, changing: Sequence[str] = ()
 ) -> Numbered:
-    left_out = ("checkpoint_id", "digest", "erased_at")
-    columns = [column for column in table.c if column.name not in left_out]
+    columns = [column for column in table.c if column.name != "checkpoint_id"]
     statement = select(*columns).order_by(table.c.id)
     if table is sync_run:
         statement = statement.where(sync_run.c.ended_at.is_not(None))

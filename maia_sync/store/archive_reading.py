@@ -263,9 +263,12 @@ def _found(task_id: str, wanted: _Wanted, found: Mapping[Version, Record]) -> Re
     record = found.get(wanted.version)
     if record is None:
         return missing(task_id, wanted.version, wanted.note.noted_at, wanted.note.run_id)
-    if wanted.turned and record.seq is not None:
-        return msgspec.structs.replace(record, seq=-record.seq)
-    return record
+    if not wanted.turned:
+        return record
+    if record.removed is not None and record.removed.seq is not None:
+        turned = msgspec.structs.replace(record.removed, seq=-record.removed.seq)
+        return msgspec.structs.replace(record, removed=turned)
+    return record if record.seq is None else msgspec.structs.replace(record, seq=-record.seq)
 
 
 def _record_of_turn(task_id: str, note: _Note) -> Record:

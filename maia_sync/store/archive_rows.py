@@ -5,7 +5,7 @@ Rows are read whatever stands in them: see `archive_compare.py`.
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -35,11 +35,16 @@ class StoredRow(msgspec.Struct, frozen=True, gc=False):
     record: Record
     """Without its payload, if that was taken out; its type is that of its kind all the same."""
     is_pruned: bool = False
-    is_erased: bool = False
+    erased_at: datetime | None = None
     digest: bytes | None = None
     """Of an element in quarantine."""
     has_payload: bool = False
     """Whether a payload stands there that was taken out, says the row."""
+
+    @property
+    def is_erased(self) -> bool:
+        """Whether the payload is gone from the archive as well, says the row."""
+        return self.erased_at is not None
 
 
 def _record_of_erasure(row: Any) -> Record:
@@ -83,7 +88,6 @@ def read_numbered(tx: Transaction, kind: Kind, ids: Sequence[int]) -> dict[int, 
     numbered = _NUMBERED[kind]
     table = numbered.table.c
     columns = [*numbered.select.selected_columns]
-    columns += [table[name] for name in ("erased_at", "digest") if name in table and kind != "erasure"]
     given = numbered.select.with_only_columns(*(as_given(tx, column) for column in columns))
     found: dict[int, StoredRow | str] = {}
     for at in range(0, len(ids), _CHUNK):
@@ -104,7 +108,7 @@ def _row_of(kind: Kind, numbered: Numbered, columns: Sequence[Any], row: Any) ->
     return StoredRow(
         msgspec.structs.replace(record, type=kind),
         is_pruned=is_pruned,
-        is_erased=is_erased,
+        erased_at=read.erased_at,
         digest=bytes(read.digest) if kind == "quarantine" else None,
         has_payload=(is_pruned or is_erased) and payload not in (b"", _NOTHING),
     )

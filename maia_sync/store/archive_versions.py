@@ -18,7 +18,8 @@ from sqlalchemy.types import NullType
 
 from maia_sync.errors import DatabaseError
 from maia_sync.model import NO_TIMESTAMP
-from maia_sync.store.archived import Record
+from maia_sync.store.archived import Record, Removed
+from maia_sync.store.digest_key import is_keyed
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Version(NamedTuple):
     revision: int
 
 
-_REVISION, _DATA, _SEQ = 3, 4, 9
+_REVISION, _DATA, _SEQ = 3, 4, 11
 """Where these stand in a row of `task_event`."""
 
 
@@ -58,7 +59,7 @@ def _as_driven(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def _contents(table: Table) -> tuple[ColumnElement[Any], ...]:
     contents = (table.c[name] for name in _CONTENTS)
-    return tuple(_as_driven(column) if column.name == "pruned_at" else column for column in contents)
+    return tuple(_as_driven(column) if column.name in _MOMENTS else column for column in contents)
 
 
 _CONTENTS: Final = (
@@ -71,7 +72,10 @@ _CONTENTS: Final = (
     "timestamp_text",
     "run_id",
     "pruned_at",
+    "erased_at",
+    "digest",
 )
+_MOMENTS: Final = frozenset(("pruned_at", "erased_at"))
 _OF_TASK: Any = bindparam("of_task")
 _WHOLE = (
     select(
@@ -79,6 +83,7 @@ _WHOLE = (
         _columns.seq,
         _as_driven(_columns.first_seen_at),
         _as_driven(_columns.last_changed_at),
+        _columns.canonical,
     )
     .where(_columns.task_id == _OF_TASK)
     .order_by(_columns.seq, _columns.first_seen_at, _columns.ordinal)
@@ -185,7 +190,7 @@ def _looking_up(table: str, key: dict[str, str], moments: Sequence[str]) -> _Loo
 
 
 _OF_ROW: Final = {"group_id": "text", "timestamp": "bigint", "ordinal": "integer"}
-_CURRENT: Final = _looking_up("task_event", _OF_ROW, ("seq", "first_seen_at", "last_changed_at"))
+_CURRENT: Final = _looking_up("task_event", _OF_ROW, ("seq", "first_seen_at", "last_changed_at", "canonical"))
 _SUPERSEDED: Final = _looking_up("task_event_revision", {**_OF_ROW, "revision": "integer"}, ("seen_at",))
 
 
@@ -231,7 +236,13 @@ def _with_revisions(
         yield records
 
 
-def missing(task_id: str, version: Version, noted_at: datetime, run_id: int | None = None) -> Record:
+def missing(
+    task_id: str,
+    version: Version,
+    noted_at: datetime,
+    run_id: int | None = None,
+    removed: Removed | None = None,
+) -> Record:
     """Return the record of a revision that was noted, and is gone, or its payload is."""
     return Record(
         type="missing",
@@ -242,14 +253,23 @@ def missing(task_id: str, version: Version, noted_at: datetime, run_id: int | No
         revision=version.revision,
         received_at=noted_at,
         run_id=run_id,
+        removed=removed,
     )
 
 
 def _record(task_id: str, row: tuple[Any, ...]) -> Record:
-    group_id, timestamp, ordinal, revision, data, extra, text, run_id, pruned, seq, first, last = row
+    group_id, timestamp, ordinal, revision, data, extra, text, run_id, pruned, *rest = row
+    erased, digest, seq, first, last, canonical = rest
     received_at = _moment(last if revision else first, task_id, seq)
     if pruned is not None:
-        return missing(task_id, Version(group_id, timestamp, ordinal, revision), received_at, run_id)
+        removed = Removed(
+            seq=seq,
+            pruned_at=_moment(pruned, task_id, seq),
+            erased_at=None if erased is None else _moment(erased, task_id, seq),
+            digest=_hex_of_keyed(digest),
+            canonical=_hex_of_keyed(canonical),
+        )
+        return missing(task_id, Version(group_id, timestamp, ordinal, revision), received_at, run_id, removed)
     return Record(
         type="revision" if revision else "event",
         received_at=received_at,
@@ -269,7 +289,11 @@ def _record(task_id: str, row: tuple[Any, ...]) -> Record:
 
 def _record_of_superseded(task_id: str, row: tuple[Any, ...], seq: int) -> Record:
     *contents, seen_at = row
-    return _record(task_id, (*contents, seq, seen_at, seen_at))
+    return _record(task_id, (*contents, seq, seen_at, seen_at, None))
+
+
+def _hex_of_keyed(digest: bytes | None) -> str | None:
+    return bytes(digest).hex() if digest is not None and is_keyed(digest) else None
 
 
 def _moment(value: Any, task_id: str, seq: int) -> datetime:

@@ -113,6 +113,19 @@ class ErasureFacts(msgspec.Struct, frozen=True, kw_only=True):
     """How many of the log's entries lost theirs with this erasure."""
 
 
+class Removed(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is still told of a payload that was pruned or erased before it could be archived."""
+
+    seq: int | None = None
+    """Of an event: its place in the task."""
+    pruned_at: datetime | None = None
+    erased_at: datetime | None = None
+    digest: str | None = None
+    """The keyed digest by which it is known again, in hex; None if there is none."""
+    canonical: str | None = None
+    """Likewise; of the newest payload of an event alone."""
+
+
 Facts: TypeAlias = RunFacts | SentFacts | QuarantineFacts | TaskFacts | HoldFacts | ErasureFacts
 
 
@@ -144,3 +157,5 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     raw: bytes | None = None
     """An element in quarantine."""
     facts: Facts | None = None
+    removed: Removed | None = None
+    """Of what was pruned or erased; of those that are told to be `missing` it goes to the archive."""

@@ -255,7 +255,8 @@ class Database:
         path = self._url.database
         if not self.is_postgresql and path and not Path(path).exists():
             raise DatabaseNotMigrated(
-                f"there is no database at {path}: run `maia-sync init` or `maia-sync db upgrade`"
+                f"there is no database at {Path(path).absolute()}: run `maia-sync init` or `maia-sync db "
+                "upgrade`; a path counts from the folder where maia-sync is started"
             )
 
     def read_revision(self) -> str | None:

@@ -128,8 +128,9 @@ def _empty_numbered(
     taken = update(table).where(of_id, columns.pruned_at.is_(None)).values(values)
     count = tx.connection.execute(taken, rows).rowcount
     if erased and count < len(rows):
-        gone = update(table).where(of_id, columns.erased_at.is_(None)).values(erased_at=tx.now)
-        tx.connection.execute(gone, [{"of_id": row["of_id"]} for row in rows])
+        again = {name: value for name, value in emptied.items() if name == "digest"}
+        gone = update(table).where(of_id, columns.erased_at.is_(None)).values(**again, erased_at=tx.now)
+        tx.connection.execute(gone, rows)
     return count
 
 
@@ -141,8 +142,8 @@ def _empty(tx: Transaction, task_id: str, rows: Sequence[EmptiedEvent], *, erase
         if done < len(rows):
             done += _write(tx, task_id, rows, _Change(table, columns, digests, marks, _IS_THERE))
     if erased and done < len(rows):
-        for table, *_ in _TABLES:
-            _write(tx, task_id, rows, _Change(table, (), (), ("erased_at",), _IS_PRUNED))
+        for table, _, digests in _TABLES:  # by the key that there is: the one of then may be lost
+            _write(tx, task_id, rows, _Change(table, (), digests, ("erased_at",), _IS_PRUNED))
     return done
 
 

@@ -9,6 +9,7 @@ import msgspec
 from sqlalchemy import case, func, insert, or_, select, update
 
 from maia_sync.store.archive_log import Head
+from maia_sync.store.digest_key import KEYED_BYTES
 from maia_sync.store.schema import (
     archive_checkpoint,
     archive_erasure,
@@ -21,7 +22,7 @@ from maia_sync.store.schema import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from sqlalchemy import Table
 
@@ -51,8 +52,12 @@ class UnfinishedErasure(NamedTuple):
     """An erasure of which something may still lie somewhere."""
 
     id: int
+    origin: str | None
+    """The name of the log that tells of it; None if the database knows of none."""
+    is_done: bool
+    """Whether the checkpoint with which it was signed is the archive's by now."""
     head: Head
-    """Of the checkpoint with which it was signed, and its text."""
+    """Of that checkpoint, and its text."""
     note: str
     since: int
     """The size of the checkpoint before that."""
@@ -93,10 +98,11 @@ def read_keyed_by(tx: Transaction, task_id: str) -> list[bytes]:
             if not tx.is_postgresql  # which has no least of bytes before version 18
             else select(func.min(func.encode(columns.digest, "hex")))
         )
-        pruned = one.where(columns.task_id == task_id, columns.pruned_at.is_not(None)).group_by(of_key)
+        is_keyed = func.length(columns.digest) == KEYED_BYTES  # else it was gone when it was archived
+        pruned = one.where(columns.task_id == task_id, columns.pruned_at.is_not(None), is_keyed)
         found += (
             bytes.fromhex(digest) if isinstance(digest, str) else bytes(digest)
-            for digest in tx.connection.execute(pruned).scalars()
+            for digest in tx.connection.execute(pruned.group_by(of_key)).scalars()
         )
     return found
 
@@ -125,8 +131,8 @@ def note_moment(tx: Transaction, task_id: str, moment: datetime) -> None:
         )
 
 
-def read_unfinished_erasures(tx: Transaction, origin: str | None) -> list[UnfinishedErasure]:
-    """Return the erasures in a log, or in any, that are signed there and not finished; the oldest first."""
+def read_unfinished_erasures(tx: Transaction) -> list[UnfinishedErasure]:
+    """Return the erasures, of whichever log, that are signed and not finished; the oldest first."""
     checkpoints = archive_checkpoint.c
     earlier = archive_checkpoint.alias()
     since = (
@@ -137,28 +143,32 @@ def read_unfinished_erasures(tx: Transaction, origin: str | None) -> list[Unfini
     statement = (
         select(
             _columns.id,
+            checkpoints.origin,
+            checkpoints.status,
             checkpoints.tree_size,
             checkpoints.root_hash,
             checkpoints.note,
-            func.coalesce(since, 0).label("since"),
+            since.label("since"),
         )
-        .join(archive_checkpoint, checkpoints.id == _columns.checkpoint_id)
-        .where(_columns.scrubbed_at.is_(None), checkpoints.status == "done")
+        .join(archive_checkpoint, checkpoints.id == _columns.checkpoint_id, isouter=True)
+        .where(_columns.scrubbed_at.is_(None))
         .order_by(_columns.id)
     )
-    if origin is not None:
-        statement = statement.where(checkpoints.origin == origin)
-    return list(_unfinished(tx, statement))
-
-
-def _unfinished(tx: Transaction, statement: object) -> Iterator[UnfinishedErasure]:
-    for row in tx.connection.execute(statement):  # type: ignore[call-overload]
-        head = Head(row.tree_size, bytes(row.root_hash))
-        yield UnfinishedErasure(row.id, head, row.note, int(row.since))
+    return [
+        UnfinishedErasure(
+            id=row.id,
+            origin=row.origin,
+            is_done=row.status == "done",
+            head=Head(row.tree_size or 0, bytes(row.root_hash or b"")),
+            note=row.note or "",
+            since=row.since or 0,
+        )
+        for row in tx.connection.execute(statement)
+    ]
 
 
 def note_scrubbed(tx: Transaction, ids: Sequence[int]) -> None:
-    """Note that nothing of these erasures is left in the free pages of the database."""
+    """Note that nothing of these erasures is left, in files of the archive or free pages of the database."""
     of_these = or_(*(_columns.id == number for number in ids))
     tx.connection.execute(update(archive_erasure).where(of_these).values(scrubbed_at=tx.now))
 

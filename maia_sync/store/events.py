@@ -14,7 +14,7 @@ from sqlalchemy import and_, bindparam, func, insert, literal, select, update
 from maia_sync.facet_settings import FACETS
 from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
 from maia_sync.store.archive_journal import MOST_NAMES
-from maia_sync.store.digest_key import is_keyed
+from maia_sync.store.digest_key import KEYED_BYTES, is_keyed
 from maia_sync.store.facets import FacetRow, as_stored
 from maia_sync.store.look_ups import (
     IDENTITY,
@@ -72,7 +72,11 @@ _PAYLOADS_BETWEEN = select(*_NAME, *(_columns[name] for name in _PAYLOAD)).where
 )
 _KEYED = (
     select(_columns.digest)
-    .where(_columns.task_id == bindparam("of_task"), _columns.pruned_at.is_not(None))
+    .where(
+        _columns.task_id == bindparam("of_task"),
+        _columns.pruned_at.is_not(None),
+        func.length(_columns.digest) == KEYED_BYTES,  # else it was gone when it was archived
+    )
     .limit(1)
 )
 
@@ -154,12 +158,9 @@ def read_rows_of_keys(
     """
     rows: dict[RowName, StoredRow] = {}
     next_ordinals: dict[EventKey, int] = {}
-    for at in range(0, len(keys), _CHUNK):
-        first_of = [(*key, 0) for key in keys[at : at + _CHUNK]]
-        values = name_values(tx, log.task_id, first_of)
-        for row in _looked_up(tx, log, LOOK_UP_NAMES[tx.is_postgresql], **values):
-            rows[(row.group_id, row.timestamp, 0)] = row
-            next_ordinals[(row.group_id, row.timestamp)] = 1
+    for row in read_rows_of_names(tx, log, [(*key, 0) for key in keys]):
+        rows[(row.group_id, row.timestamp, 0)] = row
+        next_ordinals[(row.group_id, row.timestamp)] = 1
     for key in [key for key in next_ordinals if rows[(*key, 0)].canonical is not None]:
         of_key = {"of_group": key[0], "of_timestamp": key[1]}
         highest = tx.connection.execute(_HIGHEST, {"of_task": log.task_id, **of_key}).scalar_one()
@@ -170,6 +171,15 @@ def read_rows_of_keys(
             for row in _looked_up(tx, log, LOOK_UP_CANONICALS, canonicals=some, **of_key):
                 rows[(row.group_id, row.timestamp, row.ordinal)] = row
     return KeyRows(rows=list(rows.values()), next_ordinals=next_ordinals)
+
+
+def read_rows_of_names(tx: Transaction, log: TaskLog, names: Sequence[RowName]) -> list[StoredRow]:
+    """Return the stored rows of these names."""
+    rows: list[StoredRow] = []
+    for at in range(0, len(names), _CHUNK):
+        values = name_values(tx, log.task_id, names[at : at + _CHUNK])
+        rows += _looked_up(tx, log, LOOK_UP_NAMES[tx.is_postgresql], **values)
+    return rows
 
 
 def read_rows_of_key_behind(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from sqlalchemy import exists, func, insert, or_, select, text, update
 
+from maia_sync.store.digest_key import KEYED_BYTES
 from maia_sync.store.schema import (
     archive_erasure,
     archive_prune,
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from maia_sync.store.database import Transaction
 
-MOST_COUNTED: Final = 100_000
-"""More events that have come of age are not counted."""
 _columns = archive_prune.c
 
 
@@ -128,7 +127,8 @@ def read_keyed_digest(tx: Transaction) -> bytes | None:
     for table in (task_event, task_event_revision, quarantine):
         if table is not task_event and not _was_anything_removed(tx):
             return None
-        statement = select(table.c.digest).where(table.c.pruned_at.is_not(None))
+        is_keyed = func.length(table.c.digest) == KEYED_BYTES  # else it was gone when it was archived
+        statement = select(table.c.digest).where(table.c.pruned_at.is_not(None), is_keyed)
         if table is task_event:
             statement = statement.order_by(table.c.task_id)  # as the partial index has them
         digest = tx.connection.execute(statement.limit(1)).scalar()
@@ -162,9 +162,24 @@ class PruneRow(msgspec.Struct, frozen=True, kw_only=True):
     """How many were not, as a legal hold is on them."""
 
 
-def begin_prune(tx: Transaction, older_than_at: datetime, pruned_by: str) -> int:
-    """Note that a prune begins; return its id."""
-    values = {"older_than_at": older_than_at, "pruned_by": pruned_by, "started_at": tx.now}
+class DonePrune(NamedTuple):
+    """What a prune has done that has ended by itself, and has left nothing because of a hold."""
+
+    before: datetime
+    """Nothing from before that is left of what the log told of then."""
+    size: int
+    """That of the log."""
+
+
+def begin_prune(tx: Transaction, older_than_at: datetime, pruned_by: str, *, origin: str, size: int) -> int:
+    """Note that a prune begins of what a log holds, as large as it was verified; return its id."""
+    values = {
+        "older_than_at": older_than_at,
+        "pruned_by": pruned_by,
+        "started_at": tx.now,
+        "origin": origin,
+        "tree_size": size,
+    }
     return int(
         tx.connection.execute(insert(archive_prune).values(values).returning(_columns.id)).scalar_one()
     )
@@ -194,31 +209,33 @@ def read_last_whole_prune(tx: Transaction) -> PruneRow | None:
     return _read_prune(tx, _columns.ended_at.is_not(None))
 
 
+def read_done_prune(tx: Transaction, origin: str, *, settled: timedelta) -> DonePrune | None:
+    """Return what the latest prune has done that has left nothing of a log; None if there was none.
+
+    What is younger than `settled` when a prune begins may be left by it (see `read_held_messages`).
+    """
+    statement = (
+        select(_columns.older_than_at, _columns.started_at, _columns.tree_size)
+        .where(
+            _columns.ended_at.is_not(None),
+            _columns.held == 0,
+            _columns.origin == origin,
+            _columns.tree_size.is_not(None),
+        )
+        .order_by(_columns.id.desc())
+        .limit(1)
+    )
+    row = tx.connection.execute(statement).one_or_none()
+    if row is None:
+        return None
+    return DonePrune(min(row.older_than_at, row.started_at - settled), row.tree_size)
+
+
 def _read_prune(tx: Transaction, *conditions: Any) -> PruneRow | None:
     named = [_columns[name] for name in PruneRow.__struct_fields__]
     statement = select(*named).where(*conditions).order_by(_columns.id.desc()).limit(1)
     row = tx.connection.execute(statement).one_or_none()
     return None if row is None else PruneRow(**row._mapping)  # noqa: SLF001 - public name
-
-
-def count_come_of_age(tx: Transaction, before: datetime) -> int:
-    """Return about how many events have come of age since the last prune, by when they occurred.
-
-    At most MOST_COUNTED: an index leads to them, and no row is read. Those without a time of their own are
-    not among them, nor are earlier ones that were on hold.
-    """
-    occurred_at = task_event.c.occurred_at
-    some = select(occurred_at).where(occurred_at < before)
-    last = read_last_whole_prune(tx)
-    if last is not None:
-        some = some.where(occurred_at >= last.older_than_at)
-    if tx.is_postgresql:
-        tx.connection.execute(text("SET LOCAL enable_seqscan = off"))
-    bounded = some.limit(MOST_COUNTED).subquery()
-    number = int(tx.connection.execute(select(func.count()).select_from(bounded)).scalar_one())
-    if tx.is_postgresql:
-        tx.connection.execute(text("SET LOCAL enable_seqscan = DEFAULT"))
-    return number
 
 
 def count_unscrubbed(tx: Transaction) -> int:

@@ -45,6 +45,10 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
     vanished: int
     revisions: int
     quarantined: int
+    pruned: int = 0
+    """Events whose payload is in the archive alone."""
+    erased: int = 0
+    """Events whose payload is nowhere any more."""
 
 
 class LogRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):

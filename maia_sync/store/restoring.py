@@ -35,6 +35,7 @@ from maia_sync.store.tasks import chunks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from datetime import datetime
 
     from sqlalchemy import Table
@@ -142,17 +143,36 @@ def date_checkpoints(tx: Transaction, received_at: Mapping[int, datetime | None]
 # Rows with an id
 
 
-def put_rows(tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write rows with their ids, in their order; of one id the last counts."""
-    latest = {row["id"]: row for row in rows}
-    if not latest:
+def put_rows(
+    tx: Transaction, table: Table, rows: Sequence[Mapping[str, Any]], but: AbstractSet[str] = frozenset()
+) -> None:
+    """Write rows with their ids; what is stored of one stays in the columns `but`."""
+    if not rows:
         return
     into = (postgresql.insert if tx.is_postgresql else sqlite.insert)(table)
-    first = next(iter(latest.values()))
+    names = rows[0].keys() - {"id", *but}
     again = into.on_conflict_do_update(
-        index_elements=["id"], set_={name: into.excluded[name] for name in first if name != "id"}
+        index_elements=["id"], set_={name: into.excluded[name] for name in sorted(names)}
     )
-    tx.connection.execute(again, list(latest.values()))
+    tx.connection.execute(again, list(rows))
+
+
+def put_lost_run(tx: Transaction, number: int, started: datetime) -> None:
+    """Keep the id of a run that was never archived, though what it brought was, unless it is known.
+
+    No other run may take that id. The next create tells what is known of it.
+    """
+    lost = {
+        "id": number,
+        "kind": "sync",
+        "worker": "unknown",
+        "started_at": started,
+        "ended_at": tx.now,
+        "status": "lost",
+        "error": "it was not archived before the database was lost: nothing else is known of it",
+    }
+    into = postgresql.insert if tx.is_postgresql else sqlite.insert
+    tx.connection.execute(into(sync_run).values(lost).on_conflict_do_nothing())
 
 
 def put_erasure(
@@ -160,9 +180,10 @@ def put_erasure(
 ) -> None:
     """Note an erasure, and when the payloads of it were erased that have been restored so far.
 
+    Files that it has replaced may lie there still, so it counts as one that the next create has to finish.
     It means those from before a moment: events by their own, which `nanoseconds` tells, others by receipt.
     """
-    put_rows(tx, archive_erasure, [{**values, "scrubbed_at": tx.now}])
+    put_rows(tx, archive_erasure, [values])
     mark = moment_of(TO_BE_TOLD)
     for table, received in (
         (task_event, task_event.c.last_changed_at),
@@ -180,6 +201,18 @@ def put_erasure(
             meant = meant.where(received < before)
         when = values["erased_at"]
         tx.connection.execute(meant.values(pruned_at=when, erased_at=when))
+
+
+def has_untold(tx: Transaction) -> bool:
+    """Tell whether a payload was found to be erased, and no erasure that was restored is of it."""
+    mark = moment_of(TO_BE_TOLD)
+    return any(
+        tx.connection.execute(
+            select(table.c.task_id).where(table.c.pruned_at.is_not(None), table.c.erased_at == mark).limit(1)
+        ).first()
+        is not None
+        for table in (task_event, task_event_revision, quarantine, sent_message)
+    )
 
 
 # Tasks

@@ -136,10 +136,13 @@ Index(
     postgresql_where=task_event.c.vanished_at.is_not(None),
 )
 
-# Partial as well: it costs nothing until something is pruned.
+# Partial as well: it costs nothing until something is pruned. `status` counts by it what was pruned, what of
+# that was erased, and what is as old and was not pruned.
 Index(
     "ix_task_event_pruned",
     task_event.c.task_id,
+    task_event.c.occurred_at,
+    task_event.c.erased_at,
     sqlite_where=task_event.c.pruned_at.is_not(None),
     postgresql_where=task_event.c.pruned_at.is_not(None),
 )
@@ -392,6 +395,7 @@ archive_erasure = Table(
     Column("payloads", BigInteger, nullable=False),
     Column("checkpoint_id", BigInteger, nullable=False),
     Column("scrubbed_at", UtcTimestamp),
+    Index("ix_archive_erasure_task_id", "task_id"),
 )
 """What was erased everywhere; `scrubbed_at`: when the free pages of the database were rid of it, too."""
 
@@ -405,8 +409,13 @@ archive_prune = Table(
     Column("ended_at", UtcTimestamp),
     Column("payloads", BigInteger, nullable=False, server_default="0"),
     Column("held", BigInteger, nullable=False, server_default="0"),
+    Column("origin", Text),
+    Column("tree_size", BigInteger),
 )
-"""What was pruned: payloads from before `older_than_at`, but for those that were on hold."""
+"""What was pruned: payloads from before `older_than_at`, but for those that were on hold.
+
+`origin` and `tree_size` tell the log, as large as it was when it had been verified.
+"""
 
 archive_restore = Table(
     "archive_restore",

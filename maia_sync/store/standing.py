@@ -181,7 +181,15 @@ def count_stored(tx: Transaction) -> Totals:
     events, vanished, revisions, quarantined = (
         int(tx.connection.execute(statement).scalar_one()) for statement in counts
     )
-    return Totals(events=events, vanished=vanished, revisions=revisions, quarantined=quarantined)
+    removed, erased = tx.connection.execute(_REMOVED).one()
+    return Totals(
+        events=events,
+        vanished=vanished,
+        revisions=revisions,
+        quarantined=quarantined,
+        pruned=removed - erased,
+        erased=erased,
+    )
 
 
 @contextmanager
@@ -293,6 +301,8 @@ def _never(status: Any) -> tuple[ColumnElement[bool], ...]:
     return (task.c.status == status, task.c.last_polled_at.is_(None))
 
 
+# By the partial index alone: all its columns are in it.
+_REMOVED = select(func.count(), func.count(task_event.c.erased_at)).where(task_event.c.pruned_at.is_not(None))
 _FAILING = (task.c.last_error_at.is_not(None), task.c.status.not_in(_NOT_FAILING))
 _MOMENT: Any = bindparam("moment", type_=UtcTimestamp)
 _CUTOFF: Any = bindparam("cutoff", type_=UtcTimestamp)

@@ -3,7 +3,8 @@
 Most pages need one read: an idle poll finds its window repeated, a backfill finds it empty. Only a
 page that meets stored keys in another place looks rows up by key.
 
-Rows whose payloads were removed are made comparable here (see `known_again`): `identity` knows nothing of it.
+Rows whose payloads were removed are made comparable here (see `known_again`, and `erased_again` for earlier
+payloads): `identity` knows nothing of it.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from maia_sync.store import events as event_store
 from maia_sync.store.digest_key import is_keyed
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.direction import Drift
+from maia_sync.sync.erased_again import decide_knowing, told_as_rows
 from maia_sync.sync.identity import (
     Question,
     RowName,
@@ -83,7 +85,7 @@ def compare_page(
     if not met_keys and not look_first:
         plan = None if window.rows else plan_all_new(question)
         return Compared(plan=plan or decide(question, canonical_of_event), window=window)
-    plan = decide(look_up(tx, log, question, unmatched), canonical_of_event)
+    plan = decide_knowing(tx, log, look_up(tx, log, question, unmatched))
     return Compared(plan=plan, window=window)
 
 
@@ -110,7 +112,12 @@ def _repetition(events: Sequence[Event], window: Window, cursor_seq: int) -> Pag
 
 def is_stored_from_start(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:
     """Tell whether a log's first page brings just what is stored of its beginning."""
-    return is_repetition(events, read_window(tx, log, START, len(events), events))
+    window = read_window(tx, log, START, len(events), events)
+    if is_repetition(events, window):
+        return True
+    question = Question(events=events, cursor_seq=START, window=window, last_page=False)
+    told = told_as_rows(tx, log, question, unmatched_events(events, window))
+    return told is not None and is_repetition(told.events, window)
 
 
 def is_upside_down(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bool:

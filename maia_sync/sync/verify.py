@@ -31,10 +31,11 @@ from maia_sync.store import events as event_store
 from maia_sync.store.checkpoints import read_checkpoint
 from maia_sync.store.quarantined import is_quarantined
 from maia_sync.store.tasks import count_tasks
-from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
+from maia_sync.sync.canonical import canonical_of_payload
 from maia_sync.sync.compare import MARGIN, look_up, read_window
 from maia_sync.sync.crew import task_ids_to_walk, work_through
-from maia_sync.sync.identity import Question, RowName, decide, name_of, unmatched_events
+from maia_sync.sync.erased_again import decide_knowing
+from maia_sync.sync.identity import Question, RowName, name_of, unmatched_events
 from maia_sync.sync.loop_guard import LoopGuard
 from maia_sync.sync.order import add_seen
 from maia_sync.sync.position import LOG_START
@@ -224,7 +225,7 @@ def _plan(tx: Transaction, log: TaskLog, page: Page, cursor: Cursor, window: Win
         question = msgspec.structs.replace(
             question, looked_up=looked_up, canonicals={**question.canonicals, **canonicals}
         )
-    return decide(question, canonical_of_event)
+    return decide_knowing(tx, log, question)
 
 
 def _as_stored(

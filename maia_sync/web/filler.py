@@ -11,6 +11,7 @@ import msgspec
 from maia_sync.analytics.filling import Filled, fill_panel, values_of
 from maia_sync.analytics.panels import read_panels
 from maia_sync.errors import DatabaseError, UsageError
+from maia_sync.report.removed import OF_TIME, REMOVED, Removed, has_more, removed_of
 from maia_sync.web.answers import PATIENCE, Answers, Found, Wanted
 
 if TYPE_CHECKING:
@@ -74,6 +75,20 @@ class Filler:
             else msgspec.structs.replace(_filled(found), panel=panel)
             for panel, found in zip(panels, answers, strict=True)
         ]
+
+    async def count_removed(
+        self, window: Window, key: str, *, task_id: str | None = None, patience: float = PATIENCE
+    ) -> Removed | None:
+        """Return how many events of a window have no payload any more; None if there are none.
+
+        None as well while nobody knows.
+        """
+        begun = self._clock.monotonic()
+        [first] = await self.fill([self.panels[REMOVED]], window, key, task_id=task_id, patience=patience)
+        if task_id is not None or not has_more(first):
+            return removed_of(first)
+        left = max(0.0, patience - (self._clock.monotonic() - begun))
+        return removed_of(first, *await self.fill([self.panels[OF_TIME]], window, key, patience=left))
 
     def _wanted(
         self,

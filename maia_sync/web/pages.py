@@ -13,8 +13,9 @@ from starlette.routing import Route
 
 from maia_sync.errors import UsageError
 from maia_sync.report.buckets import axis_of
-from maia_sync.report.figures import FILTERS
+from maia_sync.report.figures import FILTERS, count
 from maia_sync.report.panel import render_tiles
+from maia_sync.report.removed import sentence, without_advice
 from maia_sync.report.tiles import activity_tiles, freshness_tiles, row_of
 from maia_sync.web.answers import PATIENCE
 from maia_sync.web.downloads import Downloads
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from maia_sync.analytics.panels import Panel
     from maia_sync.analytics.window import Window
     from maia_sync.report.buckets import Axis
+    from maia_sync.report.removed import Removed
     from maia_sync.web.site import Site
 
 OVERVIEW: Final = ("activity", "tool-calls", "tokens", "cost", "errors", "task-states", "slowest-turns")
@@ -109,6 +111,7 @@ class _Pages:
             freshness=freshness,
             fresh_tiles=partial(_fresh_tiles, freshness, self._site.clock.now()),
             fresh=row_of(freshness),
+            figures_of=row_of(figures),
         )
 
     async def tiles(self, request: Request) -> Response:
@@ -130,7 +133,12 @@ class _Pages:
         if before is not None:
             await self._filler.fill(panels, before, earlier_key, patience=0)
         [figures, *_] = await self._fill([*panels, *along_with], asked)
-        if before is None:
+        await self._look_for_removed(asked)
+        if before is None or asked.removed is not None:
+            return figures, None, None
+        if await self._filler.count_removed(
+            before, earlier_key, task_id=asked.task_id, patience=asked.left()
+        ):
             return figures, None, None
         [earlier] = await self._filler.fill(panels, before, earlier_key, patience=asked.left())
         return figures, earlier, before
@@ -151,7 +159,9 @@ class _Pages:
     async def _plain(self, request: Request, template: str, names: Sequence[str]) -> Response:
         asked = await self._asked(request)
         panels = [self._filler.panels[name] for name in self._for(asked.choice, names)]
-        return await self._page(request, template, asked, await self._fill(panels, asked))
+        filled = await self._fill(panels, asked)
+        await self._look_for_removed(asked)
+        return await self._page(request, template, asked, filled)
 
     # ------------------------------------------------------------------ one panel
 
@@ -159,6 +169,7 @@ class _Pages:
         panel = self._named(request)
         asked = await self._asked(request)
         [filled] = await self._fill([panel], asked)
+        await self._look_for_removed(asked)
         return await self._site.render(request, "panel_alone.html", panel=self._shower(asked), filled=filled)
 
     async def csv(self, request: Request) -> Response:
@@ -207,6 +218,11 @@ class _Pages:
             then=self._shower(asked),
         )
 
+    async def _look_for_removed(self, asked: _Asked) -> None:
+        asked.removed = await self._filler.count_removed(
+            asked.choice.window, asked.choice.key, task_id=asked.task_id, patience=asked.left()
+        )
+
     async def _axis(self, asked: _Asked) -> Axis | None:
         """Return the axis of all charts over an open window; None if it is not to be had in time."""
         window = asked.choice.window
@@ -222,6 +238,8 @@ class _Pages:
     async def _page(
         self, request: Request, template: str, asked: _Asked, filled: Sequence[Filled], **more: Any
     ) -> Response:
+        figures = more.pop("figures_of", None)
+        events = "the events of this time" if figures is None else f"{count(figures['events'])} events"
         return await self._site.render(
             request,
             template,
@@ -230,11 +248,16 @@ class _Pages:
             filled=filled,
             panel=self._shower(asked),
             is_waiting=any(each.is_pending for each in filled),
+            removed=None if asked.removed is None else sentence(asked.removed, events),
             **more,
         )
 
     def _shower(self, asked: _Asked) -> Callable[[Filled], object]:
-        return partial(self._renderings.render, choice=asked.choice, axis=asked.axis)
+        def show(filled: Filled) -> object:
+            told = without_advice(filled, asked.removed)
+            return self._renderings.render(told, choice=asked.choice, axis=asked.axis)
+
+        return show
 
 
 class _Asked:
@@ -244,6 +267,7 @@ class _Asked:
         self.choice = choice
         self.task_id = task_id
         self.axis: Axis | None = None
+        self.removed: Removed | None = None
         self._clock = site.clock
         self._begun = begun
 

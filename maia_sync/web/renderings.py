@@ -39,7 +39,9 @@ class Renderings:
 
     def render(self, filled: Filled, choice: Choice, axis: Axis | None = None) -> Markup:
         """Return a panel on a page of a window, whose charts have this axis if it is open."""
-        name = (filled.panel.name, *choice.query.items(), *filled.values.items(), filled.asked_at, axis)
+        panel = filled.panel
+        asked = (*choice.query.items(), *filled.values.items())
+        name = (panel.name, panel.empty, *asked, filled.asked_at, axis)
         moment = self._clock.monotonic()
         with self._keeping:
             at, html = self._kept.get(name, (moment, None))

@@ -14,10 +14,11 @@ from starlette.responses import Response  # noqa: TC002
 from maia_sync.errors import UsageError
 from maia_sync.model import TaskStatus
 from maia_sync.report.figures import read_moment
+from maia_sync.report.removed import sentence
 from maia_sync.store.answer import Row
 from maia_sync.store.task_list import DESCENDING_FIRST, SORTS, Listing, Sort
 from maia_sync.web.answers import PATIENCE
-from maia_sync.web.windows import AHEAD
+from maia_sync.web.windows import AHEAD, EVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -115,6 +116,8 @@ class TaskPages:
         await self._filler.look(self._site.clock.now() + AHEAD, patience=PATIENCE)
         left = PATIENCE - (self._site.clock.monotonic() - begun)
         answer = await self._filler.find(asked.listing, partial(self._ask, asked.listing), max(left, 0.0))
+        left = PATIENCE - (self._site.clock.monotonic() - begun)
+        removed = await self._filler.count_removed(EVER, "ever", patience=max(left, 0.0))
         rows = [] if answer is None else [_by_name(answer.columns, row) for row in answer.rows]
         found = rows[0]["found"] if rows else 0
         return await self._site.render(
@@ -127,6 +130,7 @@ class TaskPages:
             found=found,
             last_page=max(1, -(-int(cast("int", found)) // A_PAGE)),
             is_pending=answer is None,
+            removed=None if removed is None else sentence(removed.whenever(), "all events"),
             behind=partial(_behind, self._site.clock.now()),
             sql=f"{asked.listing.statement().spelt_out(asked.listing.values())};",
         )

@@ -11,7 +11,11 @@ from starlette.requests import Request  # noqa: TC002 - Starlette reads the anno
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from maia_sync.report.figures import FILTERS, ago, moment, moment_text
+from maia_sync.analytics.filling import fill_panel
+from maia_sync.analytics.panels import read_panels
+from maia_sync.report.figures import FILTERS, ago, count, moment, moment_text
+from maia_sync.report.removed import REMOVED, Removed, removed_of, sentence
+from maia_sync.store.asking import READ_WITHIN
 from maia_sync.store.timeline import find_turn_start, read_standing, read_whole
 from maia_sync.web import event_page
 from maia_sync.web.addresses import (
@@ -26,6 +30,7 @@ from maia_sync.web.addresses import (
 from maia_sync.web.asked_task import task_id_of, task_of
 from maia_sync.web.log_page import Asked, read_answered, read_page
 from maia_sync.web.site import NotThere
+from maia_sync.web.windows import EVER
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,6 +44,8 @@ if TYPE_CHECKING:
     from maia_sync.web.log_page import LogPage
     from maia_sync.web.site import Site
 
+_MOST_REMOVED: Final = 10_000
+"""Events without a payload that are counted for each look at a task."""
 _GLOBALS: Final[dict[str, Any]] = {
     "event_address": event_address,
     "quarantine_address": quarantine_address,
@@ -119,13 +126,14 @@ class _Timeline:
 
     def __init__(self, site: Site) -> None:
         self._site = site
+        self._removed = read_panels()[REMOVED]
 
     async def page(self, request: Request) -> Response:
         """Answer with a stretch of a log."""
         task_id = task_id_of(request)
         asked = _asked(request)
         group_id = request.query_params.get("group")
-        task, whole, page = await self._site.read(self._read, task_id, asked, group_id)
+        task, whole, page, removed = await self._site.read(self._read, task_id, asked, group_id)
         others = {name: value for name, value in request.query_params.items() if name != "text"}
         return await self._site.render(
             request,
@@ -136,10 +144,13 @@ class _Timeline:
             mode=_mode(asked.plain),
             marked_seq=page.first[0] if asked.seq is not None and page.first else None,
             ids=Ids(),
+            removed=None if removed is None else sentence(removed.whenever(), _events(whole)),
             here=partial(_here, task_id, others),
         )
 
-    def _read(self, task_id: str, asked: Asked, group_id: str | None) -> tuple[Task, Whole | None, LogPage]:
+    def _read(
+        self, task_id: str, asked: Asked, group_id: str | None
+    ) -> tuple[Task, Whole | None, LogPage, Removed | None]:
         with self._site.database.transaction(write=False) as tx:
             task = task_of(tx, task_id)
             if group_id is not None:
@@ -147,7 +158,16 @@ class _Timeline:
                 if seq is None:
                     raise NotThere("There is no such turn in this task.")
                 asked = msgspec.structs.replace(asked, seq=seq)
-            return task, read_whole(tx, task_id), read_page(tx, task_id, asked)
+            whole, page = read_whole(tx, task_id), read_page(tx, task_id, asked)
+        removed = fill_panel(
+            self._site.database,
+            self._removed,
+            EVER,
+            task_id=task_id,
+            limit=_MOST_REMOVED,
+            timeout=READ_WITHIN,
+        )
+        return task, whole, page, removed_of(removed)
 
     async def news(self, request: Request) -> Response:
         """Answer with the events behind a place, as HTML within JSON."""
@@ -177,6 +197,10 @@ class _Timeline:
             "more": not page.is_newest,
             "changed": told != (now.events, now.revisions, now.vanished),
         }
+
+
+def _events(whole: Whole | None) -> str:
+    return "the events of this task" if whole is None else f"{count(whole.events)} events"
 
 
 def _mode(plain: bool) -> str | None:  # noqa: FBT001 - its only meaning

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
+from zoneinfo import ZoneInfo
 
 import msgspec
 
@@ -13,14 +14,13 @@ from maia_sync.analytics.window import Window
 from maia_sync.errors import UsageError
 from maia_sync.report.figures import day as day_text
 
-if TYPE_CHECKING:
-    from zoneinfo import ZoneInfo
-
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAYS: Final = {"7d": 7, "30d": 30}
 LABELS: Final = {"24h": "24 hours", "7d": "7 days", "30d": "30 days", "all": "all time"}
 """What can be chosen by one link each, and what the link says."""
 DEFAULT: Final = "7d"
+EVER: Final = Window(since=None, until=None, zone=ZoneInfo("UTC"), label="all time")
+"""Without bounds; in whose days is of no account."""
 AHEAD: Final = timedelta(days=1)
 """An event dated later than this from now has a wrong date, and moves no window."""
 _LONGEST_SHOWN: Final = 40

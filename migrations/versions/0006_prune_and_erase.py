@@ -20,7 +20,8 @@ def upgrade() -> None:
     for table in WITH_PAYLOADS:
         op.add_column(table, sa.Column("pruned_at", MOMENT, nullable=True))
         op.add_column(table, sa.Column("erased_at", MOMENT, nullable=True))
-    make_index("ix_task_event_pruned", "task_event", ["task_id"], "pruned_at IS NOT NULL")
+    pruned = ["task_id", "occurred_at", "erased_at"]
+    make_index("ix_task_event_pruned", "task_event", pruned, "pruned_at IS NOT NULL")
     make_holds()
     make_removals()
     op.create_table(
@@ -70,6 +71,7 @@ def make_removals() -> None:
         sa.Column("scrubbed_at", MOMENT, nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_archive_erasure"),
     )
+    op.create_index("ix_archive_erasure_task_id", "archive_erasure", ["task_id"])
     op.create_table(
         "archive_prune",
         sa.Column("id", ROW_ID, sa.Identity(), nullable=False),
@@ -79,6 +81,8 @@ def make_removals() -> None:
         sa.Column("ended_at", MOMENT, nullable=True),
         sa.Column("payloads", sa.BigInteger(), nullable=False, server_default="0"),
         sa.Column("held", sa.BigInteger(), nullable=False, server_default="0"),
+        sa.Column("origin", sa.Text(), nullable=True),
+        sa.Column("tree_size", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name="pk_archive_prune"),
     )
 

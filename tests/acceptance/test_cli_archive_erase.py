@@ -110,3 +110,30 @@ def test_under_a_legal_hold_it_is_refused(folder: CliFolder) -> None:
     folder.ok("archive", "release", FIRST, "--reason", "closed")
     folder.ok("archive", "erase", FIRST, *WHY)
     assert payloads(folder) == {FIRST: 0, SECOND: 50}
+
+
+def test_without_the_digests_key_erase_and_prune_say_the_same_and_a_new_one_is_made_if_asked_for(
+    folder: CliFolder,
+) -> None:
+    key = folder.path / "archive.key.digests"
+    folder.ok("archive", "erase", FIRST, *WHY, "--before", "2030-01-01")
+    key.unlink()
+    refused = [
+        folder.run("archive", *arguments)
+        for arguments in (
+            ("erase", SECOND, *WHY),
+            ("erase", SECOND, *WHY, "--dry-run"),
+            ("prune", "--older-than", "1d"),
+        )
+    ]
+    assert [done.code for done in refused] == [3, 3, 3]
+    assert len({done.err for done in refused}) == 1
+    assert "archive erase --new-digest-key" in refused[0].err
+    assert not key.exists()
+    rehearsed = folder.ok("archive", "erase", SECOND, *WHY, "--new-digest-key", "--dry-run")
+    assert "would be erased" in rehearsed.out
+    assert not key.exists()
+    folder.ok("archive", "erase", SECOND, *WHY, "--new-digest-key")
+    assert payloads(folder) == {FIRST: 0, SECOND: 0}
+    assert key.stat().st_mode & 0o777 == 0o600
+    folder.ok("archive", "verify")

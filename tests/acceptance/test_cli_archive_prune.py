@@ -88,6 +88,11 @@ def test_prune_tells_per_month_what_would_go_and_then_what_went(folder: CliFolde
     again = folder.ok("archive", "prune")
     assert "50 payloads are old enough, and stay: on legal hold" in again.out
     assert again.out.splitlines()[-1].split() == ["2026-01", "0", "0", "50"]
+    (folder.path / "archive.key.digests").unlink()
+    refused = folder.run("archive", "prune")
+    assert (refused.code, refused.is_one_clear_sentence()) == (3, True)
+    assert "archive.key.digests is not there" in refused.err
+    assert "bring the key from the host that has done so" in refused.err
 
 
 def test_prune_refuses_what_it_cannot_do_and_prunes_nothing_from_a_damaged_archive(folder: CliFolder) -> None:
@@ -95,6 +100,11 @@ def test_prune_refuses_what_it_cannot_do_and_prunes_nothing_from_a_damaged_archi
         refused = folder.run("archive", "prune", *arguments)
         assert refused.code == 2
         assert refused.is_one_clear_sentence()
+    for bare in ("400", "400.", " 1.5 "):
+        refused = folder.run("archive", "prune", "--older-than", bare)
+        assert refused.code == 2
+        assert "--older-than: expected a duration with a unit, such as 400d" in refused.err
+    assert ask(folder, PAYLOADS) == [(FIRST, 50), (SECOND, 50)]
     segment = next((folder.path / "archive" / "data").rglob("*.parquet"))
     segment.chmod(0o644)
     segment.write_bytes(b"damaged")
@@ -107,7 +117,7 @@ def test_prune_refuses_what_it_cannot_do_and_prunes_nothing_from_a_damaged_archi
 
 
 def test_a_hold_is_in_force_at_once_and_the_log_tells_of_it_and_of_its_release(folder: CliFolder) -> None:
-    made = folder.ok("archive", "hold", SECOND, FIRST, "--reason", " case 12 ")
+    made = folder.ok("archive", "hold", SECOND, FIRST, "--reason", " case 12 ", "--by", "Ada Lovelace")
     assert made.out.splitlines()[:2] == [
         f"On legal hold from now on: task {SECOND} (hold 1)",
         f"On legal hold from now on: task {FIRST} (hold 2)",
@@ -118,6 +128,9 @@ def test_a_hold_is_in_force_at_once_and_the_log_tells_of_it_and_of_its_release(f
     document = folder.ok("archive", "hold", "--all", "--reason", "case 13", "--json").json()
     (general,) = document["holds"]
     assert (general["task_id"], general["id"], document["archive_error"]) == (None, 3, None)
+    assert [one["on_hold"] for one in folder.ok("tasks", "--json").json()] == [True, True]
+    held_by = [one["held_by"] for one in folder.ok("archive", "holds", "--json").json()]
+    assert [one.startswith("Ada Lovelace (") for one in held_by] == [True, True, False]
     listed = folder.ok("archive", "holds").out
     assert ("all tasks" in listed, "case 12" in listed, FIRST in listed) == (True, True, True)
     released = folder.ok("archive", "release", SECOND, "--reason", "it is over")
@@ -162,7 +175,11 @@ def test_a_hold_is_in_force_also_where_the_log_cannot_tell_of_it(folder: CliFold
     (folder.path / "archive" / "checkpoint").rename(folder.path / "elsewhere")
     failed = folder.run("archive", "hold", FIRST, "--reason", "a case")
     assert failed.code == 1
-    assert "the hold is in force, but the archive's log does not tell of it yet: " in failed.err
+    sentence = (
+        "the hold is in force, but the archive's log does not tell of it yet: the archive is not where it "
+    )
+    assert f"{sentence}should be, or not as it was left. Tell whoever runs it: " in failed.err
+    assert "--new-log" not in failed.err
     assert len(folder.ok("archive", "holds", "--json").json()) == 1
     (folder.path / "elsewhere").rename(folder.path / "archive" / "checkpoint")
     assert folder.ok("archive", "prune", "--older-than", "30d", "--json").json()["held"] == 50
@@ -174,13 +191,13 @@ def test_status_tells_what_retention_would_do_and_what_was_pruned(folder: CliFol
     folder.variables |= {"MAIA_SYNC_ARCHIVE__RETENTION": "200d", "MAIA_SYNC_ARCHIVE__SCHEDULE": "1d"}
     shown = folder.ok("status").out
     assert "Retention    payloads stay for 200d; 100 events to prune now\n" in shown
-    assert "Pruned " not in shown
+    assert "Last prune " not in shown
     folder.ok("archive", "hold", "--all", "--reason", "a case")
     folder.ok("archive", "prune")
     shown = folder.ok("status").out
-    assert "Retention    payloads stay for 200d; 0 events to prune now\n" in shown
-    assert "Pruned       0 payloads, 100 left on legal hold, " in shown
+    assert "Retention    payloads stay for 200d; 100 events older, all on legal hold\n" in shown
+    assert "Last prune   0 payloads, 100 left on legal hold, " in shown
     told = folder.ok("status", "--json").json()["retention"]
-    assert (told["retention_seconds"], told["come_of_age"], told["holds"]) == (200 * 86_400, 0, 1)
+    assert (told["retention_seconds"], told["come_of_age"], told["holds"]) == (200 * 86_400, 100, 1)
     assert (told["last_prune"]["payloads"], told["last_prune"]["held"]) == (0, 100)
     assert told["unfinished_erasures"] == 0

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hand_erasure import HandErasure, erase, use_digest_key
+from hand_erasure import WHEN, HandErasure, erase, use_digest_key
 from logs import BEARER, TASK
 from memory_place import MemoryPlace
 from small_archive import OTHER, SmallArchive, element, in_folder, make_small_archive
 from sqlalchemy import update
 
+from maia_sync.archive.folder import FolderPlace
 from maia_sync.archive.prove import EventAddress, prove
 from maia_sync.archive.segment import read_segment
 from maia_sync.cli.main import run
@@ -87,6 +90,72 @@ def test_nothing_is_reported_at_any_step_of_an_erasure(archive: SmallArchive, ke
         assert alone <= {"file", "manifest", "rollback"}, step.__name__
         step(erasure)
     assert_clean(archive, erased=589)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_only_an_erasure_that_is_not_finished_explains_an_old_file(
+    archive: SmallArchive, key: DigestKey, tmp_path: Path
+) -> None:
+    erasure = HandErasure(archive, key, OTHER, lambda entry: entry.task == OTHER and bool(entry.payload))
+    for step in erasure.STEPS[:4]:
+        step(erasure)
+    for database in (True, False):
+        report = archive.verify(database=database)
+        assert report.findings == ()
+        assert any("from which payloads were erased lie there still" in each for each in report.notes)
+    old = {path: archive.place.files[path] for path in erasure.old}
+    for step in erasure.STEPS[4:]:
+        step(erasure)
+    in_folder(archive.place, tmp_path / "archive")
+    in_folder(MemoryPlace(old), tmp_path / "archive")
+    descriptor = os.open(tmp_path / "archive", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # as anybody can who may read there
+        for since in (None, archive.size):
+            if since is not None:
+                name = archive.signer.name
+                (tmp_path / "archive" / "unfinished").write_text(f'{{"since":{since},"origin":"{name}"}}')
+            for database in (True, False):
+                report = archive.verify(FolderPlace(tmp_path / "archive"), database=database)
+                assert told(report) == [("file", path) for path in sorted(old)]
+    finally:
+        os.close(descriptor)
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_what_a_faulty_erasure_has_left_is_found(archive: SmallArchive, key: DigestKey) -> None:
+    """Signed by the key, as one by a program with a mistake would be: only what it tells is held to."""
+    files = dict(archive.place.files)
+
+    def erased(meant: Callable[[Any], bool], task_id: str = OTHER, more: int = 0) -> list[tuple[str, str]]:
+        archive.place.files.clear()
+        archive.place.files.update(files)
+        erasure = HandErasure(archive, key, task_id, meant, more=more)
+        for step in (HandErasure.name_files, HandErasure.publish, HandErasure.delete_old):
+            step(erasure)
+        found = told(archive.verify(database=False))
+        with archive.database.transaction() as tx:
+            tx.connection.execute(update(schema.archive_log).values(lease_owner=None, lease_expires_at=None))
+        return [each for each in found if each != ("file", "unfinished")]
+
+    is_first = iter([True])
+    kinds = {kind for kind, _ in erased(lambda entry: entry.task == OTHER and not next(is_first, False))}
+    assert kinds == {"row"}  # one payload is still there, in a file that knows of the erasure
+    assert erased(lambda entry: entry.task == OTHER and entry.payload is not None) == []
+    found = erased(lambda entry: entry.task == OTHER and entry.payload is not None, more=1)
+    assert [kind for kind, _ in found] == ["entry"]  # it tells of a payload that it has not erased
+
+    the_sixth = 1_767_657_600 * 10**9
+    half = erased(lambda entry: entry.task == OTHER and entry.timestamp < 1_767_600_020 * 10**9)
+    assert {kind for kind, _ in half} == {"row"}
+    found = erased(lambda entry: entry.timestamp is not None and entry.group == "g0")
+    assert {kind for kind, _ in found} == {"row"}  # the other task's are gone as well
+    found = erased(lambda entry: (entry.timestamp or 0) < the_sixth and entry.task == TASK, task_id=TASK)
+    assert {kind for kind, _ in found} == {"row"}
+    assert any("date=2026-01-06" in path for _, path in found)  # no file of that day was written anew
+    assert not any("date=2026-01-05" in path for _, path in found)
+    nothing = erased(lambda _: False)
+    assert [kind for kind, _ in nothing] == ["entry"]
 
 
 class HookedPlace(MemoryPlace):
@@ -219,40 +288,33 @@ class TestOnOneDatabase:
         found = told(archive.verify(place))
         assert {("segment", path) for path in faulty} <= set(found)
 
-    def test_what_a_faulty_erasure_has_left_is_found(self, archive: SmallArchive, key: DigestKey) -> None:
-        """Signed by the key, as one by a program with a mistake would be: only what it tells is held to."""
-        files = dict(archive.place.files)
+    def test_checkpoints_that_come_while_files_are_listed_are_no_difference(
+        self, archive: SmallArchive, key: DigestKey
+    ) -> None:
+        def erase_twice() -> None:
+            erase(archive, key, OTHER)
+            erase(archive, key, TASK, MORNING)
 
-        def erased(meant: Callable[[Any], bool], task_id: str = OTHER) -> list[tuple[str, str]]:
-            archive.place.files.clear()
-            archive.place.files.update(files)
-            erasure = HandErasure(archive, key, task_id, meant)
-            for step in (HandErasure.name_files, HandErasure.publish, HandErasure.delete_old):
-                step(erasure)
-            found = told(archive.verify(database=False))
+        copies = archive.verify().checkpoints
+        report = archive.verify(ListedPlace(archive.place.files, erase_twice))
+        assert report.findings == ()
+        assert report.checkpoints == copies + 2
+
+    def test_when_it_was_erased_is_compared(self, archive: SmallArchive, key: DigestKey) -> None:
+        erase(archive, key, TASK)
+        earlier = WHEN - timedelta(seconds=1)
+        for table in (schema.task_event_revision, schema.quarantine, schema.sent_message):
             with archive.database.transaction() as tx:
-                tx.connection.execute(
-                    update(schema.archive_log).values(lease_owner=None, lease_expires_at=None)
-                )
-            return [each for each in found if each != ("file", "unfinished")]
-
-        is_first = iter([True])
-        kinds = {kind for kind, _ in erased(lambda entry: entry.task == OTHER and not next(is_first, False))}
-        assert kinds == {"row"}  # one payload is still there, in a file that knows of the erasure
-        found = erased(lambda entry: entry.task == OTHER and entry.payload is not None)
-        assert found == []
-
-        the_sixth = 1_767_657_600 * 10**9
-        half = erased(lambda entry: entry.task == OTHER and entry.timestamp < 1_767_600_020 * 10**9)
-        assert {kind for kind, _ in half} == {"row"}
-        found = erased(lambda entry: entry.timestamp is not None and entry.group == "g0")
-        assert {kind for kind, _ in found} == {"row"}  # the other task's are gone as well
-        found = erased(lambda entry: (entry.timestamp or 0) < the_sixth and entry.task == TASK, task_id=TASK)
-        assert {kind for kind, _ in found} == {"row"}
-        assert any("date=2026-01-06" in path for _, path in found)  # no file of that day was written anew
-        assert not any("date=2026-01-05" in path for _, path in found)
-        nothing = erased(lambda _: False)
-        assert [kind for kind, _ in nothing] == ["entry"]
+                changed = update(table).where(table.c.erased_at.is_not(None)).values(erased_at=earlier)
+                altered = tx.connection.execute(changed).rowcount
+            found = archive.verify().findings
+            assert len(found) == altered > 0
+            assert {each.sentence.partition(" (")[0] for each in found} == {
+                "was erased at another moment, says the database"
+            }
+            with archive.database.transaction() as tx:
+                tx.connection.execute(changed.values(erased_at=WHEN))
+        assert archive.verify().findings == ()
 
     def test_an_erased_payload_cannot_be_proven_and_its_receipt_can(
         self, archive: SmallArchive, key: DigestKey

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from archived_entries import assert_sound, make_signer
-from logs import TASK, event
+from logs import TASK, event, events
 from memory_place import MemoryPlace
 from pruned_rows import Dump, assert_emptied_or_whole, dump, key_in, selected
 from small_archive import OTHER, SmallArchive, element, make_small_archive
 from sqlalchemy import func, insert, select, text, update
 from told_story import open_writing, store_elements
 
+from maia_sync.archive import archived_payloads
 from maia_sync.archive import prune as pruning
 from maia_sync.archive.create import create
 from maia_sync.archive.erase import erase
 from maia_sync.archive.erasing import EraseRequest
 from maia_sync.archive.prune import prune
 from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigError
+from maia_sync.sandbox.world import Log, World
 from maia_sync.store import schema
 from maia_sync.store.digest_key import DigestKeyFile, make_digest_key
 from maia_sync.store.holds import insert_holds, lock_holds, read_holds, release_holds
@@ -245,7 +247,7 @@ def test_the_key_is_made_once_and_missed_if_it_was_used(plain: Plain, key_file: 
     with pytest.raises(ConfigError, match="is not there, and payloads were pruned or erased before"):
         pruned(plain)
     make_digest_key(key_file)
-    with pytest.raises(ConfigError, match="holds another key, and payloads were pruned"):
+    with pytest.raises(ConfigError, match="another key than that by which payloads were pruned"):
         pruned(plain)
 
 
@@ -274,6 +276,96 @@ def test_it_ends_after_the_payloads_in_hand_and_goes_on(
     chosen = selected(before, second.older_than)
     gone = assert_emptied_or_whole(before, dump(plain.database), chosen, key_in(key_file))
     assert gone == first.payloads + second.payloads == len(chosen)
+
+
+def noted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list of how many payloads each batch has that is looked up from now on."""
+    sizes: list[int] = []
+    read = archived_payloads.read_batches
+
+    def reading(*arguments: Any, **options: Any) -> Iterator[Any]:
+        for batch in read(*arguments, **options):
+            sizes.append(len(batch.payloads))
+            yield batch
+
+    monkeypatch.setattr(pruning, "read_batches", reading)
+    return sizes
+
+
+@pytest.fixture
+def copy(stage_for: Callable[..., Any], key_file: Path) -> SmallArchive:
+    """Return a copy of two short logs and its archive; to be added to by syncs."""
+    world = World()
+    for task in (TASK, OTHER):
+        world.add(Log(task, events(20)))
+    archive = SmallArchive(stage_for(world, archive__digest_key_file=key_file), MemoryPlace(), make_signer())
+    archive.stage.sync_well()
+    archive.create()
+    return archive
+
+
+def extended(archive: SmallArchive, task_id: str, *elements: bytes) -> None:
+    archive.stage.world.logs[task_id].extend(elements)
+    archive.stage.sync_well()
+
+
+@sqlite_only
+def test_batches_are_large_where_tasks_have_taken_turns(
+    copy: SmallArchive, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20, 23):
+        for task in (TASK, OTHER):
+            extended(copy, task, event(number))
+        copy.create()
+    before, sizes = dump(copy.database), noted(monkeypatch)
+    for name in ("MOST_HELD", "MOST_HELD_BYTES"):
+        with monkeypatch.context() as patched:
+            patched.setattr(archived_payloads, name, 10)
+            assert pruned(copy, dry_run=True).payloads == 46
+    assert sizes == [20, 20, 3, 3] + [20, 20] + [1, 1] * 3
+    sizes.clear()
+    report = pruned(copy)
+    assert sizes == [23, 23]
+    assert_pruned(copy, before, report, key_file)
+    assert report.payloads == 46
+
+
+def test_what_an_earlier_prune_has_read_is_read_again_only_where_it_may_have_left_something(
+    copy: SmallArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = noted(monkeypatch)
+    hold(copy.database, OTHER)
+    assert (pruned(copy).payloads, pruned(copy).held) == (20, 20)
+    assert sizes == [20, 20] * 2, "as long as something is held"
+    release(copy.database, OTHER)
+    assert pruned(copy).payloads == 20
+    sizes.clear()
+    assert (pruned(copy, dry_run=True).payloads, pruned(copy).payloads, sizes) == (0, 0, [])
+    # What has come since is read, of whatever date it is; what has no date that tells its age, each time.
+    undated = b'{"data":"u","groupId":"u"}'
+    ancient = b'{"data":"a","groupId":"a","timestamp":"1500-01-01T00:00:00Z"}'
+    extended(copy, TASK, *events(5, 20), undated, ancient)
+    copy.create()
+    assert (pruned(copy).payloads, sizes) == (5, [5])
+    for payloads in (2, 0):
+        sizes.clear()
+        assert (pruned(copy, ALL).payloads, sizes) == (payloads, [2])
+    with copy.database.transaction() as tx:
+        tx.connection.execute(update(schema.archive_prune).values(origin="another.example/log"))
+    sizes.clear()
+    assert (pruned(copy).payloads, sizes) == (0, [25, 20])
+
+
+@sqlite_only
+def test_days_that_have_come_of_age_since_are_read(
+    copy: SmallArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = '{"data":1,"groupId":"g","timestamp":"2026-01-06T%02d:00:00Z"}'
+    extended(copy, TASK, *((text % hour).encode() for hour in range(9)))
+    copy.create()
+    assert pruned(copy, datetime.now(UTC) - datetime(2026, 1, 6, 4, 30, tzinfo=UTC)).payloads == 45
+    sizes = noted(monkeypatch)
+    assert (pruned(copy).payloads, sizes) == (4, [9])
 
 
 @sqlite_only

@@ -7,13 +7,16 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hand_erasure import WHEN, erase, prune, use_digest_key
+from hand_erasure import WHEN, entries_of, erase, prune, use_digest_key
 from logs import TASK
 from small_archive import OTHER, SmallArchive, element, make_small_archive
 from sqlalchemy import delete, insert, select, text, update
 
 from maia_sync.archive.create import create
 from maia_sync.archive.keys import load_signer, make_key
+from maia_sync.cli.archive_telling import line_of
+from maia_sync.cli.durations import show_moment
+from maia_sync.facet_settings import FACETS
 from maia_sync.store import schema
 from maia_sync.store.digest_key import DigestKeyFile
 
@@ -58,7 +61,13 @@ ALTERATIONS: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
         "task_event",
         ERASED,
         f"event of task {OTHER}, group 'g0', timestamp 1767600007250000000",
-        ("digest = :keyed", "erased_at = NULL", "canonical = :keyed", "data = '{}'"),
+        (
+            "digest = :keyed",
+            "erased_at = NULL",
+            "canonical = :keyed",
+            "data = '{}'",
+            f"erased_at = {EARLIER}",
+        ),
     ),
     *(
         (table, "id = 1", f"row 1 of {table}", alterations)
@@ -188,10 +197,17 @@ class TestOnOneDatabase:
             report = new.verify(database=database)
             assert report.findings == ()
             assert report.entries["missing"] == 549
-        assert new.verify().notes == ()
+        assert {
+            line_of(0, entry).partition("pruned ")[2] for entry in entries_of(new) if entry.type == "missing"
+        } == {show_moment(WHEN)}
+        [note] = new.verify().notes
+        assert note.startswith("549 payloads had been taken out of the database before this log")
         for table, where, changes in (
             ("task_event", EVENT, "data = '{}'"),
             ("task_event", EVENT, "pruned_at = NULL, erased_at = NULL"),
+            ("task_event", EVENT, "digest = :keyed"),
+            ("task_event", EVENT, "canonical = :keyed"),
+            ("quarantine", "id = 1", "digest = :keyed"),
             ("quarantine", "id = 1", "pruned_at = NULL"),
             ("quarantine", "id = 1", "reason = 'x'"),
             ("sent_message", "id = 1", "sent_by = 'x'"),
@@ -201,6 +217,35 @@ class TestOnOneDatabase:
         with new.database.transaction() as tx:
             tx.connection.execute(delete(schema.task_event).where(text(EVENT)))
         assert ("database", f"task {TASK}") in told(new.verify()) or new.verify().notes
+
+    def test_what_is_taken_out_before_it_is_archived_is_found(
+        self, archive: SmallArchive, key: DigestKey
+    ) -> None:
+        archive.stage.world.logs[TASK].append(element(700, "to be hidden"))
+        archive.stage.sync(full=True)
+        archive.stage.app.send(OTHER, "do not look")
+        keyed = key.of(b"whatever")
+        with archive.database.transaction() as tx:
+            newest = schema.task_event.c.timestamp == 1_767_600_700_250_000_000
+            gone = {"data": None, "pruned_at": WHEN, "digest": keyed, "canonical": keyed}
+            empty = update(schema.task_event).where(newest).values(gone | dict.fromkeys(FACETS))
+            assert tx.connection.execute(empty).rowcount == 1
+            sent = update(schema.sent_message).where(schema.sent_message.c.task_id == OTHER)
+            assert tx.connection.execute(sent.values(request="null", pruned_at=WHEN)).rowcount == 1
+        archive.create()
+        report = archive.verify()
+        assert report.entries["missing"] == 2
+        assert {each.sentence.partition(" (")[0] for each in report.findings} == {
+            "lost its payload in the database before it was archived, which only an alteration can do"
+        }
+        assert len(report.findings) == 2
+        assert report.notes[0].startswith("2 payloads had been taken out of the database before this log")
+        with archive.database.transaction() as tx:  # a restore brings back what a log has told
+            restored = {"root_hash": bytes(32), "entries": 0, "started_at": WHEN, "completed_at": WHEN}
+            origin = {"origin": archive.signer.name, "tree_size": archive.size}
+            tx.connection.execute(insert(schema.archive_restore).values(restored | origin))
+        assert archive.verify().findings == ()
+        assert archive.verify().notes == report.notes
 
     def test_holds_are_compared_as_they_were_told_last(self, archive: SmallArchive) -> None:
         hold(archive, TASK)

@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from archived_entries import Killed, make_signer
 from logs import TASK
 from memory_place import MemoryPlace
-from oracle import Copy
-from restored_copy import assert_same, rows_of
-from small_archive import OTHER, SmallArchive, element, make_small_archive
+from restored_copy import assert_same, plain, rows_of
+from restoring_small import assert_clean, erase_from, make_small, opener, prune_all, restore
+from small_archive import OTHER, SmallArchive, element
 
 from maia_sync.archive import restoring
-from maia_sync.archive.against_database import AgainstDatabase
 from maia_sync.archive.create import create
-from maia_sync.archive.erase import erase
-from maia_sync.archive.erasing import EraseRequest
-from maia_sync.archive.prune import prune
 from maia_sync.archive.restore import restore_archive
-from maia_sync.archive.verify import verify_archive
 from maia_sync.cli.archive_verbs import summarize_create
-from maia_sync.clock import SystemClock
 from maia_sync.errors import ArchiveError, DatabaseUnfinished, UsageError
-from maia_sync.store.database import Database
 from maia_sync.store.holds import insert_holds, lock_holds, read_holds, release_holds
 from maia_sync.store.tasks import set_status, upsert_tasks
 
@@ -34,9 +26,9 @@ if TYPE_CHECKING:
     from contextlib import ExitStack
     from pathlib import Path
 
-    from maia_sync.archive.note import VerifierKey
-    from maia_sync.archive.place import Place
-    from maia_sync.archive.restore import RestoreReport
+    from oracle import Copy
+
+    from maia_sync.store.database import Database
 
 
 @pytest.fixture(autouse=True)
@@ -46,37 +38,14 @@ def many_transactions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(stage_for: Callable[..., Any], tmp_path: Path) -> SmallArchive:
-    def keyed(world: Any) -> Any:
-        return stage_for(world, archive__digest_key_file=tmp_path / "archive.key.digests")
-
-    return make_small_archive(keyed, tmp_path)
+    return make_small(stage_for, tmp_path)
 
 
 @pytest.fixture
 def new_database(
     request: pytest.FixtureRequest, tmp_path: Path, cleanup: ExitStack
 ) -> Callable[[str], tuple[Database, Copy]]:
-    """Return a function that opens an empty database of a dialect, and what looks into it."""
-
-    def new(dialect: str) -> tuple[Database, Copy]:
-        if dialect == "sqlite":
-            url = f"sqlite:///{tmp_path}/restored-{secrets.token_hex(3)}.db"
-        else:
-            url = request.getfixturevalue("new_postgresql_database")()
-        database = Database(
-            url=url.replace("postgresql://", "postgresql+psycopg://", 1),
-            clock=SystemClock(),
-            digest_key_file=tmp_path / "archive.key.digests",
-        )
-        cleanup.callback(database.close)
-        return database, Copy(url)
-
-    return new
-
-
-def restore(small: SmallArchive, database: Database, **options: Any) -> RestoreReport:
-    options = {"facets": small.stage.app.facets, **options}
-    return restore_archive(small.place, small.signer.verifier, database, **options)
+    return opener(request, tmp_path, cleanup)
 
 
 sqlite_only = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -128,11 +97,6 @@ def assert_goes_on(small: SmallArchive, copy: Copy, database: Database) -> None:
     assert_clean(place, key, database)
 
 
-def assert_clean(place: Place, key: VerifierKey, database: Database) -> None:
-    report = verify_archive(place, key, comparison=AgainstDatabase(database, key))
-    assert (report.findings, report.interrupted_by) == ((), None)
-
-
 @pytest.mark.parametrize(
     ("database_url", "to"), [("sqlite", "sqlite"), ("sqlite", "postgresql")], indirect=["database_url"]
 )
@@ -140,14 +104,7 @@ def test_what_was_erased_comes_back_as_erased_and_is_known_again(
     small: SmallArchive, to: str, new_database: Callable[[str], tuple[Database, Copy]]
 ) -> None:
     for task, before in ((TASK, datetime(2026, 1, 6, 0, 0, 1, tzinfo=UTC)), (OTHER, None), (TASK, None)):
-        erased = erase(
-            small.database,
-            small.place,
-            small.signer,
-            EraseRequest(task_id=task, before=before, reason="asked for", basis="Art. 17", erased_by="me"),
-            worker="one",
-            clock=small.database.clock,
-        )
+        erased = erase_from(small, task, before)
         assert sum(erased.payloads.values()) > 0
         small.stage.world.logs[TASK].append(element(700, f"new before {before}"))
         small.stage.sync_well()
@@ -180,11 +137,13 @@ def test_what_was_pruned_comes_back_whole(
     assert rows_of(copy) == before
 
 
-@sqlite_only
-def test_a_new_log_of_a_pruned_database_tells_what_it_lacks_and_can_be_restored(
-    small: SmallArchive, new_database: Callable[[str], tuple[Database, Copy]]
+@pytest.mark.parametrize(
+    ("database_url", "to"), [("sqlite", "sqlite"), ("postgresql", "sqlite")], indirect=["database_url"]
+)
+def test_a_new_log_tells_what_was_pruned_and_erased_so_that_it_is_known_again(
+    small: SmallArchive, to: str, new_database: Callable[[str], tuple[Database, Copy]]
 ) -> None:
-    revised = "SELECT count(*) FROM task_event WHERE revision > 0"
+    erase_from(small, TASK, datetime(2026, 1, 6, 8, 5, 30, tzinfo=UTC))
     prune_all(small)
     small.stage.world.logs[TASK].replace(40, element(40, "revised behind the prune"))
     small.stage.sync_well(full=True)
@@ -193,14 +152,28 @@ def test_a_new_log_of_a_pruned_database_tells_what_it_lacks_and_can_be_restored(
     assert created.entries["missing"] > 300
     assert ("event" in created.entries, created.entries["revision"]) == (False, 1)
     assert "pruned before" in "\n".join(summarize_create(created))
-    database, copy = new_database("sqlite")
+    database, copy = new_database(to)
     report = restore_archive(place, signer.verifier, database, facets=small.stage.app.facets)
     assert report.completed, report.findings
-    assert copy.one(revised) == small.stage.copy.one(revised)
-    for table in ("task_event", "task_event_revision", "quarantine", "sent_message"):
-        counted = f"SELECT count(*), count(pruned_at) FROM {table}"
-        assert copy.ask(counted) == small.stage.copy.ask(counted)
+    of_row = "task_id, group_id, timestamp, ordinal, revision, pruned_at, erased_at, digest"
+    for table, columns in (
+        ("task_event", f"{of_row}, canonical, seq"),
+        ("task_event_revision", of_row),
+        ("quarantine", "id, pruned_at, erased_at, digest"),
+        ("sent_message", "id, pruned_at, erased_at, outcome"),
+    ):
+        was, now = (
+            {tuple(map(plain, row)) for row in each.ask(f"SELECT {columns} FROM {table}")}
+            for each in (small.stage.copy, copy)
+        )
+        assert was == now, table
     assert_clean(place, signer.verifier, database)
+    assert copy.one("SELECT count(*) FROM task_event WHERE erased_at IS NOT NULL") > 200
+    app = small.stage.open_another(database__url=copy.url)
+    copy.watch_writes("task_event", "task_event_revision", "quarantine")
+    for full in (False, True):
+        assert app.sync(full=full).status == "succeeded"
+        assert copy.writes() == {}
 
 
 @sqlite_only
@@ -320,16 +293,3 @@ class Dying(MemoryPlace):
         if self.dies and path == "SHA256SUMS":
             raise Killed
         super().replace(path, content)
-
-
-def prune_all(small: SmallArchive) -> Any:
-    """Prune every payload that may be."""
-    return prune(
-        small.database,
-        small.place,
-        small.signer,
-        timedelta(0),
-        worker="one",
-        by="me",
-        clock=small.database.clock,
-    )

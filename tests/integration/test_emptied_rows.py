@@ -102,7 +102,7 @@ def test_what_stays_of_a_row_is_its_key_its_moments_and_keyed_digests(
     assert stage.copy.ask(earlier) == [(False, True, 36, None, None)]
 
 
-def test_what_was_pruned_is_noted_to_be_erased_and_nothing_else_of_it_changes(
+def test_what_was_pruned_is_noted_to_be_erased_by_the_key_of_now_and_nothing_else_of_it_changes(
     stage_for: Staging, tmp_path: Path
 ) -> None:
     stage = staged(stage_for, tmp_path, events(3))
@@ -110,7 +110,7 @@ def test_what_was_pruned_is_noted_to_be_erased_and_nothing_else_of_it_changes(
     stage.world.logs[TASK].replace(0, event(0, "otherwise"))
     stage.sync_well(full=True)
     names = [EmptiedEvent._make((*row, b"d" * 36, b"c" * 36)) for row in revisions_of(stage)]
-    told = 'SELECT "timestamp", digest, pruned_at FROM {} ORDER BY 1'
+    told, digests = 'SELECT "timestamp", pruned_at FROM {} ORDER BY 1', "SELECT DISTINCT digest FROM {}"
     tables = ("task_event", "task_event_revision")
     moments = []
     for erased, there in ((False, 4), (False, 0), (True, 0), (True, 0)):
@@ -120,6 +120,8 @@ def test_what_was_pruned_is_noted_to_be_erased_and_nothing_else_of_it_changes(
             others = [each._replace(revision=each.revision + 1) for each in names[1:]]
             assert empty_events(tx, TASK, [*others, names[0]._replace(group_id="x")], erased=erased) == 0
         names = [each._replace(digest=b"e" * 36) for each in names]
+        expected = [((b"e" if erased else b"d") * 36,)]
+        assert [stage.copy.ask(digests.format(table)) for table in tables] == [expected] * 2
         moments.append([stage.copy.ask(told.format(table)) for table in tables])
         for table in tables:
             erasures = stage.copy.ask(f"SELECT DISTINCT erased_at IS NULL FROM {table}")
@@ -250,7 +252,7 @@ def test_p3_another_payload_in_place_of_a_removed_one_is_one_revision(
     assert stage.copy.ask(f"{earlier} FROM task_event_revision") == [(0, True, False, False, 36)] * 2
     stage.copy.watch_writes(*WATCHED)
     assert_nothing_comes_of_it(stage, 10)
-    # Back to what was removed: known again by nothing that is current, so it is one more revision.
+    # Back to what was removed, and not by an erasure (see test_emptied_rows_again.py): one more revision.
     log.replace(3, event(3))
     assert (stage.sync_well(full=True).changed, stage.sync_well(full=True).changed) == (1, 0)
 

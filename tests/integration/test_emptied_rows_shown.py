@@ -91,7 +91,9 @@ def test_events_tell_what_was_pruned_and_erased(
     printed = capsys.readouterr()
     assert [json.loads(line)["n"] for line in printed.out.splitlines()] == [0, 3]
     assert printed.err == (
-        "Not printed: 1 payload pruned from this database. The archive has such payloads.\n"
+        "Not printed: 1 payload pruned from this database. The archive has such payloads: `maia-sync archive "
+        f"prove {TASK}/{told[1]['seq']} --output event.tlog-proof` and then `maia-sync archive check-proof "
+        "event.tlog-proof --payload FILE` write the last one to FILE.\n"
         "Not printed: 1 payload erased, here and from the archive.\n"
     )
 

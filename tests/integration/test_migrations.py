@@ -290,6 +290,11 @@ def test_a_missing_sqlite_file_is_refused_and_not_made(tmp_path: Path) -> None:
     assert_refused(database, DatabaseNotMigrated, "maia-sync init")
     database.close()
     assert not path.exists()
+    database = Database(url="sqlite:///in/nowhere.db", clock=SystemClock())
+    assert_refused(
+        database, DatabaseNotMigrated, f"no database at {Path.cwd()}/in/nowhere.db: .* from the folder"
+    )
+    database.close()
 
 
 def test_a_failing_migration_leaves_nothing_behind(new_database: Callable[[], Database]) -> None:

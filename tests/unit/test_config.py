@@ -282,6 +282,29 @@ def test_every_problem_is_told_at_once_each_with_its_place(file: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        (
+            "ARCHIVE__RETENTION",
+            "400",
+            'a duration with its unit, such as "400d"; there are no months or years',
+        ),
+        ("ARCHIVE__RETENTION", "1y", 'a duration such as "400d", as there are no months or years: a year is'),
+        (
+            "SCHEDULE__POLL",
+            "12M",
+            'a duration such as "400d", as there are no months or years: a year is 365d',
+        ),
+    ],
+)
+def test_months_years_and_a_retention_without_a_unit_are_told_apart(
+    tmp_path: Path, key: str, value: str, told: str
+) -> None:
+    (problem,) = problems({f"MAIA_SYNC_{key}": value}, written(tmp_path / "empty.toml", ""))
+    assert problem.startswith(f"environment: MAIA_SYNC_{key}: expected {told}")
+
+
 def test_problems_of_the_file_and_of_the_environment_are_told_together(tmp_path: Path) -> None:
     told = problems({"MAIA_SYNC_LOG__LEVEL": "loud"}, tmp_path / "none.toml")
     assert [line.partition(":")[0] for line in told] == [str(tmp_path / "none.toml"), "environment"]

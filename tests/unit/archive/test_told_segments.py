@@ -49,7 +49,7 @@ def test_a_file_takes_the_place_of_another_again_and_again() -> None:
     assert told.replace(41, redacted(41)) == 0
     told.take_erasure(50, erasure())
     assert told.replace(51, redacted(51, replaces=redacted(41).path, erasure=50)) == 0
-    told.end()
+    told.end(None)
     assert findings.kept == []
     assert [path for _, path in told.lines] == [segment_path(DAY, 0, 20, 51), segment_path(None, 0, 20)]
     assert told.replaced == {PLAIN: 41, redacted(41).path: 51}
@@ -73,7 +73,7 @@ def test_a_file_takes_the_place_of_another_again_and_again() -> None:
 def test_what_does_not_fit_is_reported(changes: dict[str, Any]) -> None:
     told, findings = begun()
     assert told.replace(41, redacted(41, **changes)) is None
-    told.end()
+    told.end(None)
     assert {finding.place for finding in findings.kept} == {"entry 41", "entry 40"}
     assert told.path(0) == PLAIN
 
@@ -83,8 +83,20 @@ def test_erasures_that_tell_nothing_are_reported() -> None:
     told.replace(41, redacted(41))
     told.take_erasure(50, erasure(before="yesterday"))
     told.take_erasure(60, erasure())
-    told.end()
+    told.end(None)
     assert [finding.place for finding in findings.kept] == ["entry 50", "entry 60"]
+
+
+@pytest.mark.parametrize(
+    ("emptied", "places"), [(None, []), ({40: 7}, []), ({40: 6}, ["entry 40"]), ({}, ["entry 40"])]
+)
+def test_an_erasure_tells_how_many_payloads_it_was_of(
+    emptied: dict[int, int] | None, places: list[str]
+) -> None:
+    told, findings = begun()
+    told.replace(41, redacted(41))
+    told.end(emptied)
+    assert [finding.place for finding in findings.kept] == places
 
 
 def test_a_list_of_files_may_be_ahead_of_the_checkpoint() -> None:

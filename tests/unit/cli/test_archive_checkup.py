@@ -206,12 +206,15 @@ def test_the_digests_key_is_looked_at(opened: Callable[..., Any], tmp_path: Path
     assert (exposed.level, exposed.exit_code) == ("problem", 3)
     assert "can find out what was erased by trying" in exposed.found
     (tmp_path / "junk").write_text("no key")
-    assert "holds no digest key" in found(opened(digest_key_file=tmp_path / "junk"))["archive"].found
+    assert "holds no digest key" in found(opened(digest_key_file=tmp_path / "junk"))["digests' key"].found
 
 
 def test_a_digests_key_that_was_used_and_is_not_there_is_a_problem(
     opened: Callable[..., Any], tmp_path: Path
 ) -> None:
+    none: dict[str, object] = {"url": "", "key_file": "", "anchor_command": ""}
+    without, with_key = opened(**none), opened(**none, digest_key_file=tmp_path / "other")
+    assert found(with_key) == {}
     app = opened()
     keyed = make_digest_key(tmp_path / "other").of(b"x" * 32)
     with app.database.transaction() as tx:
@@ -222,3 +225,7 @@ def test_a_digests_key_that_was_used_and_is_not_there_is_a_problem(
     make_digest_key(tmp_path / "archive.key.digests")
     assert "is another one" in found(app)["digests' key"].found
     assert found(opened(digest_key_file=tmp_path / "other"))["digests' key"].level == "ok"
+    assert [*found(without)] == ["digests' key"]
+    assert "is missing: not set" in found(without)["digests' key"].found
+    assert worst_exit_code([*check_archive(without)]) == 3
+    assert found(with_key)["digests' key"].level == "ok"

@@ -22,6 +22,14 @@ def test_what_is_no_duration_is_refused_by_its_options_name(text: str) -> None:
         parse_duration(text, option="--max-lag")
 
 
+@pytest.mark.parametrize("text", ["1y", "2 years", "12M", "6months", "1.5 mo"])
+def test_who_asks_for_months_or_years_is_told_that_there_are_none(text: str) -> None:
+    with pytest.raises(
+        UsageError, match=r"such as 400d, got .*; there are no months or years: a year is 365d"
+    ):
+        parse_duration(text, option="--older-than")
+
+
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [

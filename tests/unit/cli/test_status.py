@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from maia_sync.cli.standing_lines import archive_lines, overview_lines
+from maia_sync.cli.standing_lines import archive_lines, overview_lines, retention_lines
 from maia_sync.cli.status_verb import check_sentence
 from maia_sync.clock import ManualClock
 from maia_sync.model import Task, TaskStatus
@@ -13,6 +13,7 @@ from maia_sync.settings import Cron, ScheduleSettings
 from maia_sync.store.archive_log import Waiting
 from maia_sync.store.archive_standing import ArchiveStanding
 from maia_sync.store.reading import TaskFigures, Totals
+from maia_sync.store.retention_standing import RetentionStanding
 from maia_sync.store.standing import Backlog, Leases, Staleness, Standing
 
 NOW = ManualClock().now()
@@ -158,3 +159,37 @@ def test_what_waits_for_the_archive_and_what_its_keeper_refused_is_told() -> Non
         "To archive   5,000 changes, 3 whole tasks, 1 quarantined element, 2 messages, 1 run",
         r"Anchoring    failed: archive.anchor_command ended with\nexit code 1",
     ]
+
+
+def test_what_was_pruned_and_erased_is_told_behind_the_events() -> None:
+    none = Totals(events=609, vanished=0, revisions=0, quarantined=0)
+    assert overview(totals=none)["Events"] == "609, 0 of them vanished upstream"
+    some = Totals(events=609, vanished=0, revisions=0, quarantined=0, pruned=145, erased=262)
+    assert overview(totals=some)["Events"] == "609, 0 of them vanished upstream; 145 pruned, 262 erased"
+
+
+@pytest.mark.parametrize(
+    ("number", "is_exact", "holds", "on_all", "told"),
+    [
+        (0, True, 2, True, "0 events to prune now"),
+        (1, True, 0, False, "1 event to prune now"),
+        (3_000_000, False, 0, False, "at least 3,000,000 events to prune now"),
+        (0, False, 0, False, "how many events to prune now is not known"),
+        (7, True, 1, False, "7 events older, of which those on legal hold stay"),
+        (7, True, 1, True, "7 events older, all on legal hold"),
+    ],
+)
+def test_what_is_to_be_pruned_is_never_less_than_it_seems(
+    number: int, is_exact: bool, holds: int, on_all: bool, told: str
+) -> None:
+    standing = RetentionStanding(
+        retention_seconds=400 * 86_400.0,
+        prunes_before=NOW - timedelta(days=400),
+        come_of_age=number,
+        is_come_of_age_exact=is_exact,
+        last_prune=None,
+        holds=holds,
+        holds_all_tasks=on_all,
+        unfinished_erasures=0,
+    )
+    assert next(retention_lines(standing, NOW)) == f"Retention    payloads stay for 400d; {told}"
