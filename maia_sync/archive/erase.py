@@ -7,11 +7,11 @@ yet is archived first; erasure.py does the rest.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maia_sync.archive.create import Creation
 from maia_sync.archive.erasing import EraseReport, copies_elsewhere
-from maia_sync.archive.erasure import Attempt, require_no_hold, require_no_rest
+from maia_sync.archive.erasure import Attempt, require_no_hold, rest_of
 from maia_sync.archive.erasure_scan import Scan
 from maia_sync.archive.folder import forget_unnamed
 from maia_sync.archive.keys import digest_key_of, require_fit
@@ -19,11 +19,14 @@ from maia_sync.archive.log_reader import LogReader
 from maia_sync.archive.recovery import examine, read_head, require_begun
 from maia_sync.archive.writing import leased
 from maia_sync.errors import ArchiveBusy, ArchiveDiffers, UsageError
+from maia_sync.store.archive_anew import takes_a_place
 from maia_sync.store.erasing import is_waiting, knows_task, read_earlier_logs
+from maia_sync.store.erasure_rest import count_payloads, count_pruned, count_waiting, is_enrolled
+from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:
     from maia_sync.archive.creating import Anchor, AnchorOutcome, Stopped
-    from maia_sync.archive.erasing import EraseRequest
+    from maia_sync.archive.erasing import EarlierErasure, EraseRequest
     from maia_sync.archive.merkle import TreeHead
     from maia_sync.archive.note import Signer, VerifierKey
     from maia_sync.archive.place import Place
@@ -58,6 +61,7 @@ def erase(
     archive does not know, and what a create raises.
     """
     begun = clock.monotonic()
+    require_begun(database, place, signer.verifier)
     _require_possible(database, place, signer.verifier, request)
     archived = 0
     anchored: tuple[AnchorOutcome, str | None] = ("interrupted", None)
@@ -77,7 +81,7 @@ def erase(
         unscrubbed = None
         if stopped() is None or outcome.entry is not None:
             anchored = work.hand_over(anchor)
-            unscrubbed = work.finish_erasures()
+            unscrubbed = work.finish_erasures(stopped)
         newest = work.newest()
         work.end()
     return EraseReport(
@@ -93,6 +97,9 @@ def erase(
         newer=outcome.newer,
         archived=archived,
         waiting=False,
+        waiting_payloads=0,
+        is_tracked=_is_tracked(database, request.task_id),
+        earlier=outcome.earlier,
         erasure=outcome.entry,
         erased_at=None if outcome.erasure is None else outcome.erasure.erased_at,
         checkpoint=None if newest is None else newest.note,
@@ -117,18 +124,20 @@ def rehearse_erase(
 ) -> EraseReport:
     """Return what an erasure would come to; write nothing. Raises what `erase` does."""
     begun = clock.monotonic()
-    _require_possible(database, place, key, request)
     _require_ours(database, place, key)
+    _require_possible(database, place, key, request)
+    held = _Held.read(database, key, request)  # first: what is archived meanwhile is then counted twice at most
     counts: Counter[str] = Counter()
     files = 0
+    earlier: tuple[EarlierErasure, ...] = ()
     head = read_head(place, key)
     if head is not None:
         with _scan(place, head, request) as scan:
             counts, files = scan.count(), sum(1 for _ in scan.files())
-    with database.transaction(write=False, snapshot=True) as tx:
-        waiting = is_waiting(tx, request.task_id)
-        if not counts and not waiting:
-            require_no_rest(tx, request)
+            earlier = tuple(scan.erasures)
+    waiting = held.waiting_beside(counts.total())
+    if not counts and not waiting and held.payloads and not held.is_waiting:
+        raise rest_of(request.task_id, held.payloads)
     return EraseReport(
         place=place.name,
         origin=key.name,
@@ -141,7 +150,10 @@ def rehearse_erase(
         unknown=0,
         newer=0,
         archived=0,
-        waiting=waiting,
+        waiting=held.is_waiting,
+        waiting_payloads=waiting,
+        is_tracked=_is_tracked(database, request.task_id),
+        earlier=() if counts or waiting else earlier,
         erasure=None,
         erased_at=None,
         checkpoint=None,
@@ -152,6 +164,38 @@ def rehearse_erase(
         interrupted_by=None,
         seconds=clock.monotonic() - begun,
     )
+
+
+class _Held(NamedTuple):
+    """What the database holds of the payloads that are meant."""
+
+    payloads: int
+    pruned: int
+    """So many the archive alone has."""
+    waiting: int | None
+    """How many wait to be archived; None if the rows alone do not tell."""
+    is_waiting: bool
+
+    @classmethod
+    def read(cls, database: Database, key: VerifierKey, request: EraseRequest) -> _Held:
+        """Count them."""
+        with database.transaction(write=False, snapshot=True) as tx:
+            payloads, pruned = count_payloads(tx, request.limit), count_pruned(tx, request.limit)
+            is_noted = is_enrolled(tx, request.task_id) and not takes_a_place(tx, key.name)
+            waiting = count_waiting(tx, request.limit) if is_noted else None
+            waits = is_waiting(tx, request.task_id) if is_noted else payloads > 0
+        return cls(payloads, pruned, waiting, waits)
+
+    def waiting_beside(self, archived: int) -> int:
+        """Return how many wait, where the archive has so many."""
+        if self.waiting is not None:
+            return self.waiting
+        return max(self.payloads - max(archived - self.pruned, 0), 0)
+
+
+def _is_tracked(database: Database, task_id: str) -> bool:
+    with database.transaction(write=False) as tx:
+        return any(task.status != "untracked" for task in read_tasks(tx, [task_id]))
 
 
 def _require_ours(database: Database, place: Place, key: VerifierKey) -> None:

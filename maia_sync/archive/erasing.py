@@ -42,6 +42,16 @@ class EraseRequest(msgspec.Struct, frozen=True, kw_only=True):
         return None if self.before is None else nanoseconds(text_of_moment(self.before))
 
 
+class EarlierErasure(msgspec.Struct, frozen=True, kw_only=True):
+    """What the log tells of an erasure of the same task before."""
+
+    entry: int
+    """Its index in the log."""
+    erased_at: datetime
+    before: datetime | None
+    payloads: int
+
+
 class EraseReport(msgspec.Struct, frozen=True, kw_only=True):
     """What one erasure came to, or would come to."""
 
@@ -65,6 +75,12 @@ class EraseReport(msgspec.Struct, frozen=True, kw_only=True):
     """Records that were archived before."""
     waiting: bool
     """Whether something of the task waits to be archived, and would be erased as well: of a dry run."""
+    waiting_payloads: int
+    """How many payloads that are meant wait to be archived first: of a dry run."""
+    is_tracked: bool
+    """Whether the task is still followed, so that what it tells from now on is stored."""
+    earlier: tuple[EarlierErasure, ...]
+    """Where nothing is left to erase: what was erased before, the oldest first."""
     erasure: int | None
     """The index of the log's entry that tells of it; None if there was nothing to erase."""
     erased_at: datetime | None
@@ -102,7 +118,7 @@ def copies_elsewhere(place: str, *, is_postgresql: bool, earlier_logs: list[str]
     yield "backups of the database"
     if is_postgresql:
         yield "PostgreSQL's write-ahead log, its archive, replicas and base backups"
-        yield "unused space of PostgreSQL's pg_statistic, unless our user owns the database"
+        yield "unused space of PostgreSQL's pg_statistic and pg_statistic_ext_data, unless our user owns the database"
     else:
         yield "what the file system keeps of the database's earlier pages, and its snapshots"
     yield "proofs that were handed out (`maia-sync archive prove`): each holds its payload"

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from maia_sync.archive.create import Creation
     from maia_sync.archive.creating import Stopped
-    from maia_sync.archive.erasing import EraseRequest
+    from maia_sync.archive.erasing import EarlierErasure, EraseRequest
     from maia_sync.archive.erasure_scan import File
     from maia_sync.store.database import Transaction
     from maia_sync.store.digest_key import DigestKey
@@ -70,6 +70,8 @@ class Outcome(NamedTuple):
     entry: int | None = None
     """The index of the log's entry; None if nothing was erased."""
     erasure: Erasure | None = None
+    earlier: tuple[EarlierErasure, ...] = ()
+    """Erasures of the task before, where nothing is left to erase."""
 
 
 def require_no_hold(tx: Transaction, task_id: str) -> None:
@@ -90,11 +92,16 @@ def require_no_rest(tx: Transaction, request: EraseRequest, *, newer: int = 0) -
     """
     rest = count_payloads(tx, request.limit) - newer
     if rest:
-        raise ArchiveDiffers(
-            f"the database holds {counted(rest, 'payload')} of the task {request.task_id} that the archive "
-            "does not have, or not as they are: nothing was erased; `maia-sync archive verify` tells which, "
-            "and `maia-sync archive create --new-log` with another key archives all anew"
-        )
+        raise rest_of(request.task_id, rest)
+
+
+def rest_of(task_id: str, number: int) -> ArchiveDiffers:
+    """Return the error that tells of payloads that the archive does not know."""
+    return ArchiveDiffers(
+        f"the database holds {counted(number, 'payload')} of the task {task_id} that the archive "
+        "does not have, or not as they are: nothing was erased; `maia-sync archive verify` tells which, "
+        "and `maia-sync archive create --new-log` with another key archives all anew"
+    )
 
 
 class Attempt:
@@ -136,7 +143,7 @@ class Attempt:
                 return nothing
             erasure = self._plan(scan, counts.total())
             if erasure is None or not counts:
-                return None if erasure is None else nothing
+                return None if erasure is None else nothing._replace(earlier=tuple(scan.erasures))
             work.note_begun()
             index = work.log.size
             work.log.append([encode_entry(entry_of(_record_of(erasure), None))])

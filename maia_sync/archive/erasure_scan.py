@@ -22,11 +22,13 @@ from maia_sync.archive.entry import (
     decode_entry,
     facts_of,
 )
+from maia_sync.archive.erasing import EarlierErasure
 from maia_sync.archive.manifest import Sum
 from maia_sync.archive.segment import parse_segment_path
 from maia_sync.archive.selection import Selection, nanoseconds, nanoseconds_of, selection_of
 from maia_sync.errors import ArchiveDiffers, ArchiveError
 from maia_sync.model import NO_TIMESTAMP
+from maia_sync.store.archived import ErasureFacts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -83,6 +85,8 @@ class Scan:
         """By the path of what was replaced."""
         self._earlier: list[Selection] = []
         """Erasures of this task."""
+        self.erasures: list[EarlierErasure] = []
+        """The same, as a person is told of them."""
         self.knows_task = False
         self.last_erasure = 0
         """The highest number that an erasure of any task has."""
@@ -124,6 +128,7 @@ class Scan:
         selection = selection_of(index, entry)
         if selection is not None:
             self._earlier.append(selection)
+            self.erasures.append(_told(index, entry))
         if self._meant.selects(index, entry):
             found = self._waiting.setdefault(_date_of(entry), array("q"))
             found.extend((index, nanoseconds_of(entry), _KINDS.index(entry.type)))
@@ -203,6 +208,19 @@ def spooling() -> Iterator[None]:
     except (OSError, EOFError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
         raise ArchiveError(f"cannot write a temporary file: {reason}; nothing was erased") from error
+
+
+def _told(index: int, entry: Entry) -> EarlierErasure:
+    """Return what an erasure's entry tells. Raises ValueError for what is none."""
+    facts = facts_of(entry)
+    if not isinstance(facts, ErasureFacts) or entry.received is None:
+        raise ValueError("no erasure")
+    return EarlierErasure(
+        entry=index,
+        erased_at=datetime.fromisoformat(entry.received),
+        before=None if facts.before is None else datetime.fromisoformat(facts.before),
+        payloads=facts.payloads,
+    )
 
 
 def _date_of(entry: Entry) -> date | None:

@@ -171,11 +171,11 @@ def summarize_archive(report: "ArchiveReport") -> "Iterator[str]":
         yield f"  Compared: {counted(report.files, 'file')}, {counted(report.checkpoints, 'checkpoint')}"
         yield f"  Entries: {told}"
         yield (
-            f"  Payloads: {report.payloads:,} in {counted(report.segments, 'data segment')} "
+            f"  Payloads: {report.payloads - report.erased:,} in {counted(report.segments, 'data segment')} "
             f"({sized(report.segment_bytes)})"
         )
         if report.erased:
-            yield f"  Erased: {counted(report.erased, 'payload')}, as the log says; the entries stay"
+            yield f"  Erased: {counted(report.erased, 'more payload')}, as the log says; the entries stay"
         if report.unchecked:
             yield f"  {counted(report.unchecked, 'payload')} could not be compared"
         yield from _of_database(report)
@@ -198,7 +198,7 @@ def _of_database(report: "ArchiveReport") -> "Iterator[str]":
         yield "  Not compared with a database"
         return
     yield (
-        f"  Database: {counted(figures.events, 'payload')} of events and "
+        f"  Database: {counted(figures.events, 'revision')} of events and "
         f"{counted(figures.rows, 'other row')} looked up in {figures.place}"
     )
     if figures.pruned:

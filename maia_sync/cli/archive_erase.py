@@ -7,23 +7,26 @@ from zoneinfo import ZoneInfo
 
 import typer
 
+from maia_sync.cli.archive_hold import ByName
 from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.durations import show_moment
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.moments import parse_moment
-from maia_sync.cli.screen import complain, console, print_json, say
+from maia_sync.cli.screen import complain, console, note, print_json, say
 from maia_sync.cli.task_ids import parse_task_id
 from maia_sync.cli.task_verbs import AsJson
 from maia_sync.cli.wording import counted
-from maia_sync.errors import EXIT_FAILED, EXIT_OK
+from maia_sync.errors import EXIT_FAILED, EXIT_OK, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maia_sync.app import App
     from maia_sync.archive.erasing import EraseReport, EraseRequest
+
+_MOST_EARLIER = 3
 
 
 def register(cli: typer.Typer) -> None:
@@ -54,6 +57,10 @@ def erase(
             help="The digests' key is lost for good: do without it. A new one is made unless there is one.",
         ),
     ] = False,
+    name: ByName = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="Do not ask; a terminal alone is asked to confirm it.")
+    ] = False,
     as_json: AsJson = False,
 ) -> int:
     """Erase a task's payloads from the database and the archive, for good.
@@ -67,6 +74,7 @@ def erase(
 
     task_id = parse_task_id(task)
     why, legally = require_told(reason, "--reason"), require_told(basis, "--basis")
+    name = None if name is None else require_told(name, "--by")
     with invocation_of(context).app() as app:
         zone, now = ZoneInfo(app.settings.facets.time_zone), app.clock.now()
         request = EraseRequest(
@@ -74,9 +82,11 @@ def erase(
             before=None if before is None else parse_moment(before, option="--before", now=now, zone=zone),
             reason=why,
             basis=legally,
-            erased_by=person(app.settings.schedule.worker),
+            erased_by=person(app.settings.schedule.worker, name),
             new_digest_key=new_digest_key,
         )
+        if not dry_run and not yes:
+            _confirm(request)
         report = _rehearsed(app, request) if dry_run else _erased(app, request)
     if as_json:
         print_json(report)
@@ -116,6 +126,21 @@ def _erased(app: "App", request: "EraseRequest") -> "EraseReport":
         )
 
 
+def _confirm(request: "EraseRequest") -> None:
+    """Have a person at a terminal confirm it; scripts are not asked. Raises UsageError."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    which = "All payloads" if request.before is None else f"Payloads from before {show_moment(request.before)}"
+    note(f"{which} of the task {request.task_id} are to be erased for good, here and in the archive.")
+    sys.stderr.write("Type the task's id to confirm: ")
+    sys.stderr.flush()
+    if sys.stdin.readline().strip().lower() != request.task_id:
+        raise UsageError(
+            "the task's id was not typed, so nothing was erased; --dry-run tells what would be, and --yes "
+            "does not ask"
+        )
+
+
 @contextmanager
 def _watched() -> "Iterator[None]":
     if not sys.stderr.isatty():
@@ -135,25 +160,48 @@ def summarize_erase(report: "EraseReport") -> "Iterator[str]":
     if report.interrupted_by is not None:
         yield "Interrupted: nothing was erased"
         return
-    if report.dry_run and report.waiting:
-        yield f"Something {whose} waits to be archived: that is done first, and it is erased as well"
-    if not report.erased:
-        yield f"Nothing to erase: there is no payload {whose} in the archive"
-    else:
-        told = ", ".join(f"{number:,} {kind}" for kind, number in report.payloads.items())
-        yield (
-            f"{counted(report.erased, 'payload')} {whose} ({told}) "
-            f"{'would be' if report.dry_run else 'were'} erased from {counted(report.files, 'data segment')}"
-        )
+    yield _main_line(report, whose)
     if report.dry_run:
         yield "Nothing was written"
     elif report.erasure is not None:
-        yield f"{counted(report.emptied, 'payload')} taken out of the database"
+        taken = f"{counted(report.emptied, 'payload')} taken out of the database"
+        yield taken if report.emptied else f"{taken}: they had been pruned from it before"
         yield f"Entry {report.erasure} of the log of {report.origin} tells who, when and why"
     yield from _exceptions(report, whose)
-    if report.erased:
+    if report.is_tracked and not report.dry_run:
+        yield (
+            "The task is still tracked: what it tells from now on is stored; "
+            f"`maia-sync untrack {report.task_id}` stops that"
+        )
+    if report.erased or report.waiting_payloads:
         yield "Not reached from here, and to be seen to as well:"
         yield from (f"- {copy}" for copy in report.not_reached)
+
+
+def _main_line(report: "EraseReport", whose: str) -> str:
+    told = ", ".join(f"{number:,} {kind}" for kind, number in report.payloads.items())
+    payloads, files = f"{counted(report.erased, 'payload')} {whose}", counted(report.files, "data segment")
+    waiting = report.waiting_payloads
+    waits = f"that {'waits' if waiting == 1 else 'wait'} to be archived first"
+    if report.erased and waiting:
+        return f"{payloads} in the archive ({told}; {files}) and {waiting:,} {waits} would be erased"
+    if report.erased:
+        return f"{payloads} ({told}) {'would be' if report.dry_run else 'were'} erased from {files}"
+    if waiting:
+        return f"{counted(waiting, 'payload')} {whose} {waits} would be erased"
+    if report.earlier:
+        return f"Nothing to erase: no payload {whose} is left; {_earlier(report)}"
+    return f"Nothing to erase: there is no payload {whose} in the archive"
+
+
+def _earlier(report: "EraseReport") -> str:
+    shown = report.earlier[-_MOST_EARLIER:]
+    told = ", ".join(
+        f"{one.payloads:,} {'was' if one.payloads == 1 else 'were'} erased on {one.erased_at:%Y-%m-%d} "
+        f"(entry {one.entry})"
+        for one in shown
+    )
+    return told if len(shown) == len(report.earlier) else f"at last {told}"
 
 
 def _exceptions(report: "EraseReport", whose: str) -> "Iterator[str]":

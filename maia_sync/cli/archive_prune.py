@@ -58,6 +58,7 @@ def prune(
     """
     from maia_sync.archive.configured import configured_place, configured_signer
     from maia_sync.archive.prune import prune as prune_archived
+    from maia_sync.archive.recovery import require_begun
     from maia_sync.service.person import person
 
     invocation = invocation_of(context)

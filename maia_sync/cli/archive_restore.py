@@ -113,6 +113,7 @@ def summarize_restore(report: "RestoreReport") -> "Iterator[str]":
     yield f"{counted(restored, 'entry')} restored to {report.database}{in_time}"
     if report.erased:
         yield f"  {counted(report.erased, 'payload')} of them had been erased: their rows tell when"
+        yield "  They are known again by the digests' key alone: see archive.digest_key_file"
     yield from (f"  Note: {note}" for note in report.notes)
     if report.completed:
         has = f"has {counted(report.size, 'entry')}: no difference"

@@ -326,4 +326,5 @@ def _print(overview: "Overview") -> None:
     if len(overview.dates) > len(dates):
         note(f"... and {len(overview.dates) - len(dates):,} earlier dates: --json lists them")
     say()
-    say(f"{counted(overview.segments, 'data segment')}, {sized(overview.segment_bytes)}")
+    anew = f", {overview.redacted:,} written anew as payloads were erased" if overview.redacted else ""
+    say(f"{counted(overview.segments, 'data segment')}, {sized(overview.segment_bytes)}{anew}")

@@ -8,12 +8,19 @@ from __future__ import annotations
 from datetime import datetime  # noqa: TC003 - a NamedTuple's
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sqlalchemy import Text, case, cast, func, or_, select
+from sqlalchemy import Text, case, cast, func, or_, select, true
 
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.store.archive_journal import decode_changes, names_in
 from maia_sync.store.digest_key import KEYED_BYTES
-from maia_sync.store.schema import archive_journal, quarantine, sent_message, task_event, task_event_revision
+from maia_sync.store.schema import (
+    archive_journal,
+    quarantine,
+    sent_message,
+    task,
+    task_event,
+    task_event_revision,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +55,26 @@ def count_payloads(tx: Transaction, limit: Limit) -> int:
         int(tx.connection.execute(select(func.count()).where(*_meant(table, limit))).scalar_one())
         for table in _TABLES
     )
+
+
+def count_pruned(tx: Transaction, limit: Limit) -> int:
+    """Return how many payloads that are meant were pruned and not erased: the archive alone has them."""
+    return sum(
+        int(
+            tx.connection.execute(
+                select(func.count()).where(
+                    *_of_age(table, limit), table.c.pruned_at.is_not(None), table.c.erased_at.is_(None)
+                )
+            ).scalar_one()
+        )
+        for table in _TABLES
+    )
+
+
+def is_enrolled(tx: Transaction, task_id: str) -> bool:
+    """Tell whether a create has begun to archive a task: before that nothing of it waits, and all of it does."""
+    enrolled = select(task.c.task_id).where(task.c.task_id == task_id, task.c.archived.is_(true()))
+    return tx.connection.execute(enrolled).first() is not None
 
 
 def count_waiting(tx: Transaction, limit: Limit) -> int | None:
@@ -93,9 +120,14 @@ def _is_held(tx: Transaction, limit: Limit, version: tuple[str, int, int, int]) 
 
 
 def _meant(table: Table, limit: Limit) -> list[ColumnElement[bool]]:
+    is_there, _ = _TABLES[table]
+    return [*_of_age(table, limit), is_there]
+
+
+def _of_age(table: Table, limit: Limit) -> list[ColumnElement[bool]]:
     columns = table.c
-    is_there, age = _TABLES[table]
-    meant = [columns.task_id == limit.task_id, is_there]
+    _, age = _TABLES[table]
+    meant = [columns.task_id == limit.task_id]
     if limit.before is not None:
         older: ColumnElement[bool] = age < limit.before
         if "timestamp" in columns:

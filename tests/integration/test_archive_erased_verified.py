@@ -362,7 +362,7 @@ class TestOnOneDatabase:
 
         told_of = ran("verify")
         assert "1 erasure" in told_of
-        assert "Erased: 40 payloads, as the log says; the entries stay" in told_of
+        assert "Erased: 40 more payloads, as the log says; the entries stay" in told_of
         assert json.loads(ran("verify", "--json"))["database"]["erased"] == 40
         [line] = ran("entries", "--type", "erasure").splitlines()
         assert all(
