@@ -61,7 +61,6 @@ def erase(
     archive does not know, and what a create raises.
     """
     begun = clock.monotonic()
-    require_begun(database, place, signer.verifier)
     _require_possible(database, place, signer.verifier, request)
     archived = 0
     anchored: tuple[AnchorOutcome, str | None] = ("interrupted", None)
@@ -124,9 +123,9 @@ def rehearse_erase(
 ) -> EraseReport:
     """Return what an erasure would come to; write nothing. Raises what `erase` does."""
     begun = clock.monotonic()
-    _require_ours(database, place, key)
     _require_possible(database, place, key, request)
-    held = _Held.read(database, key, request)  # first: what is archived meanwhile is then counted twice at most
+    _require_ours(database, place, key)
+    held = _Held.read(database, key, request)  # first: what is archived meanwhile is counted twice at worst
     counts: Counter[str] = Counter()
     files = 0
     earlier: tuple[EarlierErasure, ...] = ()
@@ -195,12 +194,11 @@ class _Held(NamedTuple):
 
 def _is_tracked(database: Database, task_id: str) -> bool:
     with database.transaction(write=False) as tx:
-        return any(task.status != "untracked" for task in read_tasks(tx, [task_id]))
+        return any(task.status != "untracked" for task in read_tasks(tx, task_ids=[task_id]))
 
 
 def _require_ours(database: Database, place: Place, key: VerifierKey) -> None:
     """Refuse, as an erasure would, an archive that does not belong to the database."""
-    require_begun(database, place, key)
     try:
         examine(database, place, key)
     except ArchiveDiffers:  # a writer at work may have made a checkpoint between the two looks of this
@@ -208,7 +206,8 @@ def _require_ours(database: Database, place: Place, key: VerifierKey) -> None:
 
 
 def _require_possible(database: Database, place: Place, key: VerifierKey, request: EraseRequest) -> None:
-    """Refuse what can be refused before anything is written."""
+    """Refuse what can be refused before anything is written; first what a create refuses as well."""
+    require_begun(database, place, key)
     with database.transaction(write=False) as tx:
         require_no_hold(tx, request.task_id)
         key_file = tx.digest_key

@@ -118,7 +118,10 @@ def copies_elsewhere(place: str, *, is_postgresql: bool, earlier_logs: list[str]
     yield "backups of the database"
     if is_postgresql:
         yield "PostgreSQL's write-ahead log, its archive, replicas and base backups"
-        yield "unused space of PostgreSQL's pg_statistic and pg_statistic_ext_data, unless our user owns the database"
+        yield (
+            "unused space of PostgreSQL's pg_statistic and pg_statistic_ext_data, unless our user owns the "
+            "database"
+        )
     else:
         yield "what the file system keeps of the database's earlier pages, and its snapshots"
     yield "proofs that were handed out (`maia-sync archive prove`): each holds its payload"

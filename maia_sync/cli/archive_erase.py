@@ -130,8 +130,8 @@ def _confirm(request: "EraseRequest") -> None:
     """Have a person at a terminal confirm it; scripts are not asked. Raises UsageError."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    which = "All payloads" if request.before is None else f"Payloads from before {show_moment(request.before)}"
-    note(f"{which} of the task {request.task_id} are to be erased for good, here and in the archive.")
+    since = "" if request.before is None else f" from before {show_moment(request.before)}"
+    note(f"All payloads of {request.task_id}{since} are to be erased for good, here and in the archive.")
     sys.stderr.write("Type the task's id to confirm: ")
     sys.stderr.flush()
     if sys.stdin.readline().strip().lower() != request.task_id:

@@ -65,10 +65,12 @@ def prune(
     given = None if older_than is None else _parse_age(older_than)
     with invocation.app() as app, noticed() as stopped, _watched() as progress:
         settings = app.settings.archive
+        place, signer = configured_place(settings), configured_signer(settings)
+        require_begun(app.database, place, signer.verifier)  # the wrong key is told of before all else
         report = prune_archived(
             app.database,
-            configured_place(settings),
-            configured_signer(settings),
+            place,
+            signer,
             _age(given, settings),
             worker=app.worker,
             by=person(app.settings.schedule.worker),

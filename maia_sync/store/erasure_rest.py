@@ -72,7 +72,7 @@ def count_pruned(tx: Transaction, limit: Limit) -> int:
 
 
 def is_enrolled(tx: Transaction, task_id: str) -> bool:
-    """Tell whether a create has begun to archive a task: before that nothing of it waits, and all of it does."""
+    """Tell whether what comes to a task is noted for the archive; if not, all of it waits, without a note."""
     enrolled = select(task.c.task_id).where(task.c.task_id == task_id, task.c.archived.is_(true()))
     return tx.connection.execute(enrolled).first() is not None
 

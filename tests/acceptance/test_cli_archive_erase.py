@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+import sys
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -67,7 +71,9 @@ def test_a_dry_run_tells_and_writes_nothing_and_then_it_is_done(folder: CliFolde
     entries = folder.ok("archive", "entries").out
     assert "erasure" in entries
     again = folder.ok("archive", "erase", FIRST, *WHY)
-    assert again.out.startswith("Nothing to erase")
+    assert again.out.startswith(f"Nothing to erase: no payload of {FIRST} is left; 50 were erased on 20")
+    assert f"(entry {report['erasure']})" in again.out
+    assert f"`maia-sync untrack {FIRST}` stops that" in again.out
     assert "Not reached" not in again.out
 
 
@@ -137,3 +143,91 @@ def test_without_the_digests_key_erase_and_prune_say_the_same_and_a_new_one_is_m
     assert payloads(folder) == {FIRST: 0, SECOND: 0}
     assert key.stat().st_mode & 0o777 == 0o600
     folder.ok("archive", "verify")
+
+
+def test_a_dry_run_tells_of_what_was_never_archived_and_of_the_rest(tmp_path: Path, archived: Path) -> None:
+    shutil.copyfile(archived / "maia_sync.db", tmp_path / "maia_sync.db")
+    for name in ("archive.key", "archive.key.pub", "archive.key.digests"):
+        if (archived / name).exists():
+            shutil.copyfile(archived / name, tmp_path / name)
+    folder = folder_at(tmp_path)
+    refused = folder.run("archive", "erase", FIRST, *WHY, "--dry-run")
+    assert (refused.code, refused.is_one_clear_sentence()) == (7, True), refused
+    assert "holds no archive" in refused.err
+    assert folder.run("archive", "erase", FIRST, *WHY).err == refused.err
+    with closing(sqlite3.connect(tmp_path / "maia_sync.db")) as connection:  # as it was before any create
+        connection.executescript(
+            "DELETE FROM archive_checkpoint; DELETE FROM archive_log; DELETE FROM archive_journal; "
+            "UPDATE task SET archived = 0"
+        )
+    told = folder.ok("archive", "erase", FIRST, *WHY, "--dry-run").out.splitlines()
+    assert told[0] == f"50 payloads of {FIRST} that wait to be archived first would be erased"
+    assert "- backups of the database" in told
+    report = folder.run("archive", "erase", FIRST, *WHY, "--dry-run", "--json").json()
+    assert (report["payloads"], report["waiting"], report["waiting_payloads"]) == ({}, True, 50)
+    assert not (tmp_path / "archive" / "checkpoint").exists()
+
+
+def test_who_has_decided_it_stands_in_the_database_and_the_log(folder: CliFolder) -> None:
+    folder.ok("archive", "erase", FIRST, *WHY, "--by", " Dr. Who ")
+    with closing(sqlite3.connect(folder.path / "maia_sync.db")) as connection:
+        ((by,),) = connection.execute("SELECT erased_by FROM archive_erasure")
+    assert by.startswith("Dr. Who (")
+    assert folder.run("archive", "erase", FIRST, *WHY, "--by", " ").code == 2
+
+
+def test_what_was_pruned_before_is_told_of(folder: CliFolder) -> None:
+    folder.ok("archive", "prune", "--older-than", "1d")
+    done = folder.ok("archive", "erase", FIRST, *WHY)
+    assert "0 payloads taken out of the database: they had been pruned from it before" in done.out
+    assert done.out.startswith(f"50 payloads of {FIRST} (50 event) were erased")
+
+
+def test_another_signing_key_is_told_of_as_a_create_does(folder: CliFolder) -> None:
+    folder.ok("archive", "erase", FIRST, *WHY)
+    folder.ok("archive", "keygen", "--name", "other.example/maia-sync", "--output", "other.key")
+    wrong = {"MAIA_SYNC_ARCHIVE__KEY_FILE": "other.key"}
+    refused = [
+        folder.run("archive", *arguments, **wrong)
+        for arguments in (
+            ("create",),
+            ("erase", SECOND, *WHY),
+            ("erase", SECOND, *WHY, "--dry-run"),
+            ("prune", "--older-than", "1d"),
+            ("prune", "--older-than", "1d", "--dry-run"),
+        )
+    ]
+    assert {(done.code, done.err) for done in refused} == {(3, refused[0].err)}
+    assert "is not the key this log was begun with" in refused[0].err
+
+
+def test_a_person_at_a_terminal_confirms_it(folder: CliFolder) -> None:
+    code, shown = at_terminal(folder, b"yes\n", "archive", "erase", FIRST, *WHY)
+    assert (code, payloads(folder)[FIRST]) == (2, 50)
+    assert "so nothing was erased" in shown
+    code, shown = at_terminal(folder, f"{FIRST}\n".encode(), "archive", "erase", FIRST, *WHY)
+    assert (code, payloads(folder)[FIRST]) == (0, 0), shown
+    code, shown = at_terminal(folder, b"", "archive", "erase", SECOND, *WHY, "--yes")
+    assert (code, payloads(folder)[SECOND]) == (0, 0), shown
+    assert "to confirm" not in shown
+
+
+def at_terminal(folder: CliFolder, typed: bytes, *arguments: str) -> tuple[int, str]:
+    """Run with a terminal for all three streams; return the exit code, and what it shows."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maia_sync", *arguments],
+        cwd=folder.path,
+        env=folder.variables,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    )
+    os.close(theirs)
+    os.write(ours, typed)
+    shown = b""
+    with suppress(OSError):  # which is how Linux says that the other side has gone
+        while part := os.read(ours, 65_536):
+            shown += part
+    os.close(ours)
+    return process.wait(timeout=60), shown.decode()

@@ -36,9 +36,11 @@ from maia_sync.archive.prune import prune
 from maia_sync.archive.redaction import redact
 from maia_sync.archive.segment import read_segment
 from maia_sync.archive.selection import Selection
+from maia_sync.cli.archive_erase import summarize_erase
 from maia_sync.errors import ArchiveDiffers, ArchiveError, ArchiveHeld, ConfigError, UsageError
 from maia_sync.model import NO_TIMESTAMP
 from maia_sync.sandbox.world import Log, World
+from maia_sync.store import scrubbing
 from maia_sync.store.archived import ErasureFacts
 from maia_sync.store.database import Database
 from maia_sync.store.digest_key import DigestKeyFile
@@ -137,9 +139,9 @@ class Setting:
             clock=self.database.clock,
         )
 
-    def rehearse(self, task: str = ERASED) -> EraseReport:
-        key = self.signer.verifier
-        return rehearse_erase(self.database, self.place, key, request_of(task), clock=self.database.clock)
+    def rehearse(self, task: str = ERASED, before: datetime | None = None) -> EraseReport:
+        key, request = self.signer.verifier, request_of(task, before)
+        return rehearse_erase(self.database, self.place, key, request, clock=self.database.clock)
 
     def prune(self) -> int:
         report = prune(
@@ -306,6 +308,11 @@ def test_what_is_older_first_and_then_all_of_it_and_nothing_twice(
     size = len(log_of(setting.place, setting.signer))
     third = setting.erase()
     assert (third.erased, third.erasure, third.archived) == (0, None, 0)
+    assert [(one.entry, one.payloads) for one in third.earlier] == [
+        (first.erasure, first.erased),
+        (second.erasure, second.erased),
+    ]
+    assert [one.erased_at for one in third.earlier] == [first.erased_at, second.erased_at]
     assert len(log_of(setting.place, setting.signer)) == size
     assert read_entries(setting.place, setting.signer.verifier)
 
@@ -445,8 +452,9 @@ def test_a_hold_that_is_set_meanwhile_is_obeyed(
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_reader_keeps_it_in_the_write_ahead_log_and_the_next_create_empties_that(
-    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str
+    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scrubbing, "_PAUSE", 0.2)
     setting = Setting(stage_for, tmp_path)
     database = Database(
         url=database_url,
@@ -468,6 +476,26 @@ def test_a_reader_keeps_it_in_the_write_ahead_log_and_the_next_create_empties_th
     setting.create()
     assert setting.stage.copy.ask("SELECT id FROM archive_erasure WHERE scrubbed_at IS NULL") == []
     assert pieces_in_database(setting, database_url, tmp_path) == 0
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_who_ends_it_once_it_is_signed_does_not_wait_for_the_rest(
+    stage_for: Callable[..., Stage], tmp_path: Path
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+
+    def stopped() -> int | None:
+        return 2 if setting.stage.copy.ask("SELECT id FROM archive_erasure") else None
+
+    database, clock = setting.database, setting.database.clock
+    report = erase(
+        database, setting.place, setting.signer, request_of(), worker="w", clock=clock, stopped=stopped
+    )
+    assert (report.erasure is None, report.interrupted_by) == (False, None)
+    assert report.unscrubbed is not None
+    assert report.unscrubbed.startswith("interrupted: ")
+    setting.create()
+    assert setting.stage.copy.ask("SELECT id FROM archive_erasure WHERE scrubbed_at IS NULL") == []
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
@@ -555,6 +583,37 @@ def test_nor_are_they_where_all_that_the_archive_knows_is_erased(
     for ask in (setting.erase, setting.rehearse):
         with pytest.raises(ArchiveDiffers, match="holds 1 payload of the task"):
             ask()
+
+
+def test_a_dry_run_counts_what_waits_as_well_in_part_or_all_of_it(
+    stage_for: Callable[..., Stage], tmp_path: Path
+) -> None:
+    """In each state that a task comes by, and what is said is what comes of it."""
+    setting = Setting(stage_for, tmp_path)
+    archived = setting.rehearse()
+    assert (archived.waiting_payloads, archived.is_tracked) == (0, True)
+    setting.stage.world.logs[ERASED].extend([element(setting.secrets, n) for n in range(100, 105)])
+    setting.stage.sync_well()
+    in_part = setting.rehearse()
+    assert (in_part.erased, in_part.waiting_payloads, in_part.waiting) == (archived.erased, 5, True)
+    assert "data segments) and 5 that wait to be archived first would be" in next(summarize_erase(in_part))
+
+    limit = datetime(2026, 1, 6, tzinfo=UTC)
+    older = setting.rehearse(before=limit)
+    setting.alter("UPDATE task SET archived = false")  # as before the first create
+    for table in ("archive_checkpoint", "archive_log", "archive_journal"):
+        setting.alter(f"DELETE FROM {table}")
+    for table in ("quarantine", "sent_message"):
+        setting.alter(f"UPDATE {table} SET checkpoint_id = NULL")
+    setting.place = MemoryPlace()
+    never = setting.rehearse()
+    assert (never.erased, never.waiting) == (0, True)
+    assert never.waiting_payloads == sum(
+        len(setting.rows(table, ERASED)) for table in TABLES if table not in {"task_turn", "task_activity"}
+    )
+    assert setting.rehearse(before=limit).waiting_payloads == older.erased + older.waiting_payloads
+    assert setting.erase().erased == never.waiting_payloads
+    assert setting.rehearse().waiting_payloads == 0
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
