@@ -14,6 +14,7 @@ from maia_sync.store.answer import Row, Value
 
 if TYPE_CHECKING:
     from maia_sync.analytics.window import Window
+    from maia_sync.store.answer import Cell
     from maia_sync.store.asking import ReadingDatabase
 
 
@@ -41,6 +42,13 @@ class Filled(msgspec.Struct, frozen=True, kw_only=True):
     def sql(self) -> str:
         """What was asked, complete: to be pasted into `maia-sync query`, sqlite3 or psql."""
         return f"{self.panel.statement.spelt_out(self.values)};"
+
+
+def row_of(filled: Filled | None) -> Mapping[str, Cell] | None:
+    """Return the one row of an answer by the names of its columns; None if there is none."""
+    if filled is None or not filled.rows:
+        return None
+    return dict(zip(filled.columns, filled.rows[0], strict=True))
 
 
 def values_of(

@@ -89,7 +89,7 @@ def prune(
         writing = Writing(database, place, signer, lease)
         work = _Pruning(database, place, signer.verifier, before, clock=clock, stopped=stopped)
         work.go(lease, key, by, progress)
-        work.unscrubbed = writing.finish_erasures()
+        work.unscrubbed = writing.finish_erasures(stopped)
         writing.end()
     return work.report()
 

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from maia_sync.analytics.filling import Filled, fill_panel
+from maia_sync.analytics.filling import Filled, fill_panel, row_of
 from maia_sync.analytics.panels import read_panels
 from maia_sync.analytics.window import Window
 from maia_sync.errors import UsageError
 from maia_sync.report.buckets import axis_of
 from maia_sync.report.figures import count, duration, moment_text
 from maia_sync.report.removed import OF_TIME, REMOVED, Removed, has_more, removed_of, sentence, without_advice
-from maia_sync.report.tiles import row_of
 from maia_sync.store.tasks import read_tasks
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from maia_sync.analytics.filling import row_of
 from maia_sync.report.figures import count
-from maia_sync.report.tiles import row_of
 
 if TYPE_CHECKING:
     from maia_sync.analytics.filling import Filled

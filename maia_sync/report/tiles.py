@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from maia_sync.analytics.filling import row_of
 from maia_sync.report.figures import ago, count, duration, money, rate
 from maia_sync.report.panel import Tile
 
@@ -17,13 +18,6 @@ if TYPE_CHECKING:
 _COUNTED: Final = (("events", "Events"), ("turns", "Turns"), ("tool_calls", "Tool calls"))
 _LARGE: Final = 10_000_000
 _MANY_TOKENS: Final = 10_000
-
-
-def row_of(filled: Filled | None) -> Mapping[str, Cell] | None:
-    """Return the one row of an answer by the names of its columns; None if there is none."""
-    if filled is None or not filled.rows:
-        return None
-    return dict(zip(filled.columns, filled.rows[0], strict=True))
 
 
 def activity_tiles(figures: Filled, earlier: Filled | None, span: str) -> list[Tile]:

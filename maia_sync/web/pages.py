@@ -11,12 +11,13 @@ from starlette.requests import Request  # noqa: TC002 - Starlette reads the anno
 from starlette.responses import Response  # noqa: TC002
 from starlette.routing import Route
 
+from maia_sync.analytics.filling import row_of
 from maia_sync.errors import UsageError
 from maia_sync.report.buckets import axis_of
 from maia_sync.report.figures import FILTERS, count
 from maia_sync.report.panel import render_tiles
 from maia_sync.report.removed import sentence, without_advice
-from maia_sync.report.tiles import activity_tiles, freshness_tiles, row_of
+from maia_sync.report.tiles import activity_tiles, freshness_tiles
 from maia_sync.web.answers import PATIENCE
 from maia_sync.web.downloads import Downloads
 from maia_sync.web.filler import Filler
