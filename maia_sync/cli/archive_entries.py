@@ -60,7 +60,9 @@ def entries(
     for number, encoded, entry in _read(log, start):
         if left == 0:
             break
-        if (type_ is not None and entry.type != type_) or (task_id is not None and entry.task != task_id):
+        of_all_tasks = entry.type == "hold" and entry.task is None
+        is_of_another = task_id is not None and entry.task != task_id and not of_all_tasks
+        if is_of_another or (type_ is not None and entry.type != type_):
             continue
         if as_json:
             write_text(_json_line(number, encoded))

@@ -75,7 +75,7 @@ def told_of(entry: Entry) -> Iterator[tuple[str, str]]:
         case HoldFacts():
             yield from _of_hold(entry, facts)
         case ErasureFacts():
-            yield "Before", facts.before or "any time"
+            yield "Meant", "all of it" if facts.before is None else f"what is older than {facts.before}"
             yield "Payloads", f"{facts.payloads:,}"
             yield "Erased by", facts.erased_by
             yield "Reason", facts.reason
