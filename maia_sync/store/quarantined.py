@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.store.digest_key import KEYED_BYTES
@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
 
 _columns = quarantine.c
+_KEYED = (
+    select(_columns.digest)
+    .where(
+        _columns.task_id == bindparam("of_task"),
+        _columns.pruned_at.is_not(None),
+        func.length(_columns.digest) == KEYED_BYTES,  # else it was gone when it was archived
+    )
+    .limit(1)
+)
 
 
 def insert_quarantined(
@@ -62,9 +71,7 @@ def is_quarantined(tx: Transaction, task_id: str, element: Quarantined) -> bool:
 
 def _keyed_digest(tx: Transaction, task_id: str) -> bytes | None:
     """Return a digest that stands in place of an element that was removed; None if none was."""
-    is_keyed = func.length(_columns.digest) == KEYED_BYTES  # seen in the unique key's index alone
-    statement = select(_columns.digest).where(_columns.task_id == task_id, is_keyed).limit(1)
-    found: bytes | None = tx.connection.execute(statement).scalar()
+    found: bytes | None = tx.connection.execute(_KEYED, {"of_task": task_id}).scalar()
     return found
 
 

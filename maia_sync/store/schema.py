@@ -301,6 +301,14 @@ quarantine = Table(
     *removal(),
     UniqueConstraint("task_id", "digest"),
 )
+# Partial: whether anything of a task was removed is told without reading what is there.
+Index(
+    "ix_quarantine_pruned",
+    quarantine.c.task_id,
+    quarantine.c.digest,
+    sqlite_where=quarantine.c.pruned_at.is_not(None),
+    postgresql_where=quarantine.c.pruned_at.is_not(None),
+)
 
 sent_message = Table(
     "sent_message",

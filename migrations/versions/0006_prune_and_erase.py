@@ -22,6 +22,7 @@ def upgrade() -> None:
         op.add_column(table, sa.Column("erased_at", MOMENT, nullable=True))
     pruned = ["task_id", "occurred_at", "erased_at"]
     make_index("ix_task_event_pruned", "task_event", pruned, "pruned_at IS NOT NULL")
+    make_index("ix_quarantine_pruned", "quarantine", ["task_id", "digest"], "pruned_at IS NOT NULL")
     make_holds()
     make_removals()
     op.create_table(
@@ -90,6 +91,7 @@ def make_removals() -> None:
 def downgrade() -> None:
     for table in TABLES:
         op.drop_table(table)
+    op.drop_index("ix_quarantine_pruned", "quarantine")
     op.drop_index("ix_task_event_pruned", "task_event")
     for table in WITH_PAYLOADS:
         op.drop_column(table, "erased_at")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from archived_entries import assert_sound, make_signer
-from logs import TASK, event, events
+from logs import TASK, event, events, stamp
 from memory_place import MemoryPlace
 from pruned_rows import Dump, assert_emptied_or_whole, dump, key_in, selected
 from small_archive import OTHER, SmallArchive, element, make_small_archive
@@ -23,7 +23,7 @@ from maia_sync.archive.create import create
 from maia_sync.archive.erase import erase
 from maia_sync.archive.erasing import EraseRequest
 from maia_sync.archive.prune import prune
-from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigError
+from maia_sync.errors import ArchiveBusy, ArchiveDiffers, ArchiveError, ConfigError, DatabaseError
 from maia_sync.sandbox.world import Log, World
 from maia_sync.store import schema
 from maia_sync.store.digest_key import DigestKeyFile, make_digest_key
@@ -201,7 +201,10 @@ def test_where_anything_is_wrong_nothing_is_pruned(plain: Plain, key_file: Path)
 
 
 @sqlite_only
-def test_what_has_changed_since_it_was_verified_stays(plain: Plain, key_file: Path) -> None:
+@pytest.mark.parametrize(("column", "other"), [("data", '"changed"'), ("digest", b"d" * 32)])
+def test_what_has_changed_since_it_was_verified_stays(
+    plain: Plain, key_file: Path, column: str, other: Any
+) -> None:
     before = dump(plain.database)
     changed = next(name for name in before["task_event"] if name[0] == OTHER)
 
@@ -210,10 +213,10 @@ def test_what_has_changed_since_it_was_verified_stays(plain: Plain, key_file: Pa
             with plain.database.transaction() as tx:
                 event = schema.task_event.c
                 conditions = [event[name] == value for name, value in zip(NAME, changed, strict=True)]
-                tx.connection.execute(update(schema.task_event).where(*conditions).values(data='"changed"'))
+                tx.connection.execute(update(schema.task_event).where(*conditions).values({column: other}))
 
     report = pruned(plain, progress=change)
-    before["task_event"][changed]["data"] = '"changed"'
+    before["task_event"][changed][column] = other
     chosen = selected(before, report.older_than) - {("task_event", changed)}
     gone = assert_emptied_or_whole(before, dump(plain.database), chosen, key_in(key_file))
     assert gone == report.payloads == len(chosen)
@@ -429,6 +432,20 @@ def test_once_hold_has_returned_nothing_more_is_pruned(plain: Plain, monkeypatch
     assert report.held > 0
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_hold_waits_for_whoever_removes_something(plain: Plain) -> None:
+    def hold_at_once() -> None:
+        with plain.database.transaction() as tx:
+            tx.connection.exec_driver_sql("SET LOCAL lock_timeout = '20ms'")
+            lock_holds(tx)
+
+    with plain.database.transaction() as removing:
+        removing.connection.execute(update(schema.archive_log).values(lease_owner="me"))
+        with pytest.raises(DatabaseError):
+            hold_at_once()
+    hold_at_once()
+
+
 @pytest.mark.parametrize("first", ["erase", "prune"])
 def test_what_was_erased_is_left_alone_and_its_segments_are_still_those_of_the_others(
     plain: Plain, key_file: Path, first: str
@@ -456,6 +473,15 @@ def test_what_was_erased_is_left_alone_and_its_segments_are_still_those_of_the_o
 
 
 @sqlite_only
+def test_what_is_just_as_old_as_the_limit_stays(plain: Plain, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, limit = archived_payloads.read_batches, datetime.fromisoformat(stamp(7))
+    monkeypatch.setattr(
+        pruning, "read_batches", lambda place, log, _, **rest: read(place, log, limit, **rest)
+    )
+    assert pruned(plain, dry_run=True).payloads == 2 * 7
+
+
+@sqlite_only
 def test_a_hold_that_comes_before_the_last_look_is_seen(
     plain: Plain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -463,8 +489,10 @@ def test_a_hold_that_comes_before_the_last_look_is_seen(
         insert_holds(tx, [None], reason="a case", held_by="me@here")
 
     monkeypatch.setattr(pruning, "lock_task", hold_all)
+    before = dump(plain.database)["task_event"]
     report = pruned(plain)
     assert (report.payloads, report.held) == (0, 120)
+    assert dump(plain.database)["task_event"] == before
 
 
 @sqlite_only

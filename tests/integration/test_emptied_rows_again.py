@@ -190,6 +190,37 @@ def test_without_the_key_a_task_fails_where_it_cannot_be_told(stage_for: Staging
     assert "is not there" in stage.copy.task(TASK)["last_error"]
 
 
+@sqlite_only
+def test_without_one_of_two_keys_a_task_fails_where_it_cannot_be_told(
+    stage_for: Staging, tmp_path: Path
+) -> None:
+    stage = staged(stage_for, tmp_path, [twin(3, "one"), twin(3, "two"), *events(2, 10)])
+    stage.sync_well()
+    for at in (0, 1):
+        replaced(stage, at, twin(3, f"otherwise {at}"))
+    erase(stage, lambda row: is_first(row, 3) and row.ordinal == 1)
+    (tmp_path / "removed.digests").unlink()
+    key_in(tmp_path)
+    stage.app = stage.open_another()
+    erase(stage, lambda row: is_first(row, 3) and row.ordinal == 0)
+    stage.world.logs[TASK].replace(1, twin(3, "two"))
+    report = stage.app.sync(full=True)
+    assert (report.failed, report.new, report.changed) == (1, 0, 0)
+
+
+@sqlite_only
+def test_without_one_of_the_keys_of_a_keys_rows_a_task_fails(stage_for: Staging, tmp_path: Path) -> None:
+    stage = staged(stage_for, tmp_path, [twin(3, "one"), twin(3, "two"), *events(2, 10)])
+    stage.sync_well()
+    take_out(stage.app.database, TASK, chosen=lambda row: row.ordinal == 1)
+    (tmp_path / "removed.digests").unlink()
+    key_in(tmp_path)
+    stage.app = stage.open_another()
+    take_out(stage.app.database, TASK, chosen=lambda row: is_first(row, 3))
+    report = stage.app.sync(full=True)
+    assert (report.failed, report.new, report.changed) == (1, 0, 0)
+
+
 def is_first(row: Any, number: int) -> bool:
     return (row.revision, row.timestamp_text) == (0, stamp(number))
 
@@ -238,6 +269,25 @@ def test_what_is_asked_costs_nothing_where_nothing_was_erased_and_reads_no_task_
     if not stage.copy.is_postgresql:  # which reads small tables whole
         for steps in plans[1:]:
             assert "(task_id=? AND group_id=? AND timestamp=?" in steps[0], steps
+
+
+@sqlite_only
+def test_whether_elements_were_removed_is_told_without_reading_those_that_are_there(
+    stage_for: Staging, tmp_path: Path
+) -> None:
+    stage = staged(stage_for, tmp_path, [*events(2), b"7"])
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, _x: object, _many: bool) -> None:
+        if statement.startswith("SELECT quarantine.digest"):
+            asked.append((statement, parameters))
+
+    sqlalchemy.event.listen(stage.app.database.engine, "before_cursor_execute", note)
+    assert stage.sync_well().quarantined == 1
+    sqlalchemy.event.remove(stage.app.database.engine, "before_cursor_execute", note)
+    with stage.app.database.transaction() as tx:
+        [(step,)] = [plan(tx, *each) for each in asked]
+    assert "ix_quarantine_pruned (task_id=?)" in step
 
 
 def plan(tx: Any, statement: str, parameters: Any) -> list[str]:

@@ -123,3 +123,19 @@ def test_of_several_names_in_one_microsecond_the_smaller_text_stands_in_place_of
             assert empty_events(tx, TASK, [rows[taken]], erased=False) == 1
         assert copy.ask("SELECT user_id FROM task_turn") == [(left,)]
         assert_summed_up(copy, "UTC", f"{taken}")
+
+
+def test_a_name_that_only_events_without_a_moment_have_stays_as_long_as_one_of_them_has_it(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summing, "_SMALL", 0)
+    monkeypatch.setattr(summing, "_SMALL_SHARE", 0)
+    said = ("vanishes at once", "b", "a", "a", "b")
+    store(database, [f'{{"data":{{"userId":"{name}"}},"groupId":"g"}}'.encode() for name in said])
+    copy = Copy(database_url)
+    rows = names(database)[1:]
+    for taken, left in ((1, "a"), (2, "b"), (3, "b"), (0, None)):
+        with database.transaction() as tx:
+            assert empty_events(tx, TASK, [rows[taken]], erased=False) == 1
+        assert copy.ask("SELECT user_id FROM task_turn") == [(left,)]
+        assert_summed_up(copy, "UTC", f"{taken}")

@@ -168,6 +168,11 @@ def test_only_events_of_the_time_are_told_and_never_a_vanished_one(told: str) ->
         assert removed_of(fill(REMOVED, later, 2), fill(OF_TIME, later)) is None
         at_least = removed_of(few, fill(OF_TIME, window, 2))
         assert at_least == Removed(pruned=2, erased=0, is_at_least=True)
+    since, span = times[-1] + timedelta(microseconds=1), times[-1] - times[0]
+    for begin, is_compared in ((since, False), (since + 2 * span, True)):
+        report = made(told, Window(since=begin, until=begin + 2 * span, zone=ALL.zone, label="after it"))
+        assert report.removed is None
+        assert (report.earlier is not None) is is_compared
 
 
 def test_what_counts_them_is_led_by_indexes(migrated_sqlite: Path) -> None:

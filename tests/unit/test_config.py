@@ -305,6 +305,19 @@ def test_months_years_and_a_retention_without_a_unit_are_told_apart(
     assert problem.startswith(f"environment: MAIA_SYNC_{key}: expected {told}")
 
 
+def test_payloads_stay_for_six_months_unless_it_is_said_that_they_may_not() -> None:
+    archive = {"ARCHIVE__URL": "a", "ARCHIVE__KEY_FILE": "k", "ARCHIVE__SCHEDULE": "1h"}
+    assert from_env(**archive, ARCHIVE__RETENTION="184d").archive.retention == 184 * 86_400.0
+    short = {**archive, "ARCHIVE__RETENTION": "183.99d"}
+    (told,) = env_problems(**short)
+    assert "ARCHIVE__RETENTION: expected 184d, which is six months, or more" in told
+    assert env_problems(**short, ARCHIVE__RETENTION_BELOW_SIX_MONTHS="false") == [told]
+    assert from_env(**short, ARCHIVE__RETENTION_BELOW_SIX_MONTHS="true").archive.retention == 183.99 * 86_400
+    del archive["ARCHIVE__SCHEDULE"]
+    (told,) = env_problems(**archive, ARCHIVE__RETENTION="400d")
+    assert "expected archive.schedule beside it" in told
+
+
 def test_problems_of_the_file_and_of_the_environment_are_told_together(tmp_path: Path) -> None:
     told = problems({"MAIA_SYNC_LOG__LEVEL": "loud"}, tmp_path / "none.toml")
     assert [line.partition(":")[0] for line in told] == [str(tmp_path / "none.toml"), "environment"]
