@@ -129,7 +129,6 @@ class Restoring:
         """Take an entry; those before it are written once their rows have come, and they are enough."""
         self._note_run(entry)
         if index < self.done:
-            self._writing.pass_by(entry)
             return
         if self._is_read or len(self._waiting) > MOST_WAITING:
             self._is_read = False
@@ -252,9 +251,6 @@ class _Writing:
         self.latest = ""
         """When the last of what is restored so far was received."""
 
-    def pass_by(self, entry: Entry) -> None:
-        """Take note of an entry that has been restored before."""
-
     def use(self, tx: Transaction) -> None:
         """Write in this transaction from now on."""
         self._tx = tx
@@ -280,8 +276,8 @@ class _Writing:
         elif kind == "missing":
             self._take_missing(entry, checkpoint_id)
         elif kind == "turned":
-            self._events.turn(task_id)
             self.end()
+            self._events.turn(self._open, task_id)
             restoring.turn_order(self._open, task_id)
         elif kind == "task":
             facts = facts_of(entry)

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 _MOST_SHOWN = 100
 _NUMBER = re.compile(r"[0-9]{1,18}")
 _NOUNS = ("event", "revision", "run", "segment", "task", "hold", "erasure")
+PlaceName = Annotated[
+    str | None, typer.Argument(metavar="[DIR|URL]", help="An archive; default: archive.url.")
+]
 Key = Annotated[
     str | None,
     typer.Option(
@@ -48,9 +51,7 @@ def register(cli: typer.Typer) -> None:
 def verify(
     context: typer.Context,
     *,
-    place: Annotated[
-        str | None, typer.Argument(metavar="[DIR|URL]", help="An archive; default: archive.url.")
-    ] = None,
+    place: PlaceName = None,
     key: Key = None,
     since_checkpoint: Annotated[
         Path | None,

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.archive_checks import Key, find_key, find_place
+from maia_sync.cli.archive_checks import Key, PlaceName, find_key, find_place
 from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import say, write_text
@@ -27,9 +27,7 @@ def register(cli: typer.Typer) -> None:
 def entries(
     context: typer.Context,
     *,
-    place: Annotated[
-        str | None, typer.Argument(metavar="[DIR|URL]", help="An archive; default: archive.url.")
-    ] = None,
+    place: PlaceName = None,
     start: Annotated[int, typer.Option("--from", metavar="N", min=0, help="From this entry on.")] = 0,
     limit: Annotated[
         int | None, typer.Option("--limit", metavar="N", min=0, help="So many entries; default: all.")
@@ -37,7 +35,9 @@ def entries(
     type_: Annotated[
         str | None, typer.Option("--type", metavar="T", help="Those of a type, such as run or vanished.")
     ] = None,
-    task: Annotated[str | None, typer.Option("--task", metavar="ID", help="Those of a task.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="ID", help="Those of a task, and holds on all tasks.")
+    ] = None,
     key: Key = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
 ) -> int:

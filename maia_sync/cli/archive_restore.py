@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.archive_checks import Key, find_key, find_place, print_findings, watched
+from maia_sync.cli.archive_checks import Key, PlaceName, find_key, find_place, print_findings, watched
 from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.durations import show_duration
 from maia_sync.cli.failure import exit_code_of_signal
@@ -32,9 +32,7 @@ def register(cli: typer.Typer) -> None:
 def restore(
     context: typer.Context,
     *,
-    place: Annotated[
-        str | None, typer.Argument(metavar="[DIR|URL]", help="An archive; default: archive.url.")
-    ] = None,
+    place: PlaceName = None,
     database: Annotated[
         str | None,
         typer.Option(

@@ -96,7 +96,6 @@ class EventRows:
         self._new: dict[RowName, RestoredPayload] = {}
         """What rows are that are to be inserted. These tell of some of them what their payload does not."""
         self._first_seen: dict[RowName, str] = {}
-        self._seqs: dict[RowName, int] = {}
         self._vanished: dict[RowName, str] = {}
         self._revised: dict[RowName, RestoredPayload] = {}
         """What rows become that are stored already."""
@@ -107,8 +106,6 @@ class EventRows:
         self._marks: dict[RowName, str] = {}
         self._before = "", 0
         """The task and the seq of the row that was inserted last."""
-        self._turned: set[str] = set()
-        """Tasks whose stored rows are to be turned round."""
 
     def add(self, payload: RestoredPayload) -> None:
         """Add an event, or a later payload of one."""
@@ -117,9 +114,8 @@ class EventRows:
         if new is not None:
             self._superseded.append((new, payload.received_at))
             self._first_seen.setdefault(name, new.received_at)
-            if new.seq is not None:
-                self._seqs.setdefault(name, new.seq)
-            self._new[name] = payload
+            known = payload.seq is not None
+            self._new[name] = payload if known else msgspec.structs.replace(payload, seq=new.seq)
         elif payload.revision == 0:
             self._new[name] = payload
         else:
@@ -135,19 +131,14 @@ class EventRows:
         marks = self._vanished if name in self._new else self._marks
         marks[name] = vanished_at
 
-    def turn(self, task_id: str) -> None:
-        """Turn the order of all of a task's rows so far."""
-        self._turned ^= {task_id}
-        for rows in (self._new, self._revised):
-            for name, payload in rows.items():
-                seq = self._seqs.get(name, payload.seq)
-                if name[0] == task_id and seq is not None:
-                    self._seqs[name] = -seq
+    def turn(self, tx: Transaction, task_id: str) -> None:
+        """Turn the order of all of a task's rows, which are written."""
+        tx.connection.execute(_TURN, {"of_task": task_id})
+        if self._before[0] == task_id:
+            self._before = task_id, -self._before[1]
 
     def write(self, tx: Transaction) -> None:
         """Write it all; then there is nothing to be done any more."""
-        for task_id in sorted(self._turned):
-            tx.connection.execute(_TURN, {"of_task": task_id})
         self._revise(tx)
         self._insert(tx)
         if self._superseded:
@@ -156,9 +147,9 @@ class EventRows:
             tx.connection.execute(
                 _MARK, [{**_of(name), "new_vanished_at": moment_of(at)} for name, at in self._marks.items()]
             )
-        for done in (self._new, self._first_seen, self._seqs, self._vanished, self._marks):
+        for done in (self._new, self._first_seen, self._vanished, self._marks):
             done.clear()
-        for also in (self._revised, self._superseded_at, self._superseded, self._turned):
+        for also in (self._revised, self._superseded_at, self._superseded):
             also.clear()
 
     def _revise(self, tx: Transaction) -> None:
@@ -197,8 +188,8 @@ class EventRows:
         insert_columns(tx, EventColumns(constant=constant, varying=varying))
 
     def _seqs_of_new(self) -> Iterator[int]:
-        for name, payload in self._new.items():
-            seq = self._seqs.get(name, payload.seq)
+        for payload in self._new.values():
+            seq = payload.seq
             if seq is None:
                 task_id, before = self._before
                 seq = before + 1 if task_id == payload.task_id else 0
@@ -212,7 +203,7 @@ class EventRows:
             **{name: getattr(payload, name) for name in ("digest", "canonical", "run_id")},
             "pruned_at": moment_of(payload.pruned_at),
             "erased_at": moment_of(payload.erased_at),
-            "seq": self._seqs.get(payload.name, payload.seq),
+            "seq": payload.seq,
             "occurred_at": moment_of(payload.occurred_at or ""),
             "last_changed_at": moment_of(payload.received_at),
             "facets_version": self._reader.version,

@@ -36,7 +36,6 @@ _SHARED = select(*_KEY).where(_columns.canonical.is_not(None)).distinct().order_
 _BARE = select(_columns.data, _columns.extra, _columns.timestamp_text).where(
     _OF_KEY, _columns.ordinal == 0, _columns.canonical.is_(None)
 )
-_OTHERS = select(_columns.ordinal).where(_OF_KEY, _columns.ordinal > 0).limit(1)
 _COUNT = select(func.count()).select_from(task_event).where(_columns.task_id == bindparam("of_task"))
 _FILL = (
     update(task_event)
@@ -55,7 +54,7 @@ def fill_canonicals(tx: Transaction, after: KeyName | None, canonical: Canonical
     for key in keys:
         values: dict[str, Any] = dict(zip(("of_task", "of_group", "of_timestamp"), key, strict=True))
         bare = tx.connection.execute(_BARE, values).first()
-        if bare is not None and tx.connection.execute(_OTHERS, values).first() is not None:
+        if bare is not None:
             tx.connection.execute(_FILL, {**values, "new_canonical": canonical(*bare)})
     return keys[-1] if keys else None
 

@@ -155,6 +155,11 @@ def for_sandbox(path: Path, url: str, authority: Path) -> CliFolder:
     )
 
 
+def archiving(path: Path) -> CliFolder:
+    """A folder whose environment names an archive and its key."""
+    return CliFolder(path, MAIA_SYNC_ARCHIVE__URL="archive", MAIA_SYNC_ARCHIVE__KEY_FILE="archive.key")
+
+
 def tracked_copy(migrated: Path, path: Path, task_ids: Iterable[str]) -> Path:
     """A copy of a migrated database in which tasks are tracked."""
     copy = path / "maia_sync.db"

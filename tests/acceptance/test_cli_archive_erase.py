@@ -12,36 +12,16 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING
 
 import pytest
-from cli_folder import CliFolder
-from told_story import open_writing, store_story, task_ids
+from cli_folder import archiving
+from told_story import task_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from cli_folder import CliFolder
+
 FIRST, SECOND = task_ids(2)
 WHY = ("--reason", "asked to", "--basis", "GDPR Art. 17 (1) (b)")
-
-
-@pytest.fixture(scope="module")
-def archived(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Path:
-    """A folder with a database of two tasks of 50 events, and its archive."""
-    path = tmp_path_factory.mktemp("archived")
-    shutil.copyfile(migrated_sqlite, path / "maia_sync.db")
-    with closing(open_writing(f"sqlite:///{path / 'maia_sync.db'}")) as database:
-        store_story(database, tasks=2, events=50)
-    folder = folder_at(path)
-    folder.ok("archive", "keygen", "--name", "test.example/maia-sync")
-    folder.ok("archive", "create")
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path, archived: Path) -> CliFolder:
-    return folder_at(shutil.copytree(archived, tmp_path / "copy"))
-
-
-def folder_at(path: Path) -> CliFolder:
-    return CliFolder(path, MAIA_SYNC_ARCHIVE__URL="archive", MAIA_SYNC_ARCHIVE__KEY_FILE="archive.key")
 
 
 def payloads(folder: CliFolder) -> dict[str, int]:
@@ -82,7 +62,7 @@ def test_what_is_older_is_erased_and_a_person_is_told_where_copies_may_lie(folde
     lines = done.out.splitlines()
     assert lines[0].startswith("Nothing to erase") or "from before" in lines[0]
     done = folder.ok("archive", "erase", SECOND, *WHY, "--before", "2030-01-01")
-    assert "of the log of test.example/maia-sync tells who, when and why" in done.out
+    assert "of the log of test.example/log tells who, when and why" in done.out
     assert "- backups of the database" in done.out.splitlines()
 
 
@@ -150,7 +130,7 @@ def test_a_dry_run_tells_of_what_was_never_archived_and_of_the_rest(tmp_path: Pa
     for name in ("archive.key", "archive.key.pub", "archive.key.digests"):
         if (archived / name).exists():
             shutil.copyfile(archived / name, tmp_path / name)
-    folder = folder_at(tmp_path)
+    folder = archiving(tmp_path)
     refused = folder.run("archive", "erase", FIRST, *WHY, "--dry-run")
     assert (refused.code, refused.is_one_clear_sentence()) == (7, True), refused
     assert "holds no archive" in refused.err

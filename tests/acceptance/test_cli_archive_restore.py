@@ -2,44 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from cli_folder import CliFolder
 from oracle import Copy
 from restored_copy import assert_same
-from told_story import open_writing, store_story, task_ids
+from told_story import task_ids
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FIRST, SECOND = task_ids(2)
-
-
-@pytest.fixture(scope="module")
-def archived(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Path:
-    """A folder with a database of two tasks, and its archive."""
-    path = tmp_path_factory.mktemp("archived")
-    shutil.copyfile(migrated_sqlite, path / "maia_sync.db")
-    with closing(open_writing(f"sqlite:///{path / 'maia_sync.db'}")) as database:
-        store_story(database, tasks=2, events=50)
-    folder = of(path)
-    folder.ok("archive", "keygen", "--name", "test.example/log")
-    folder.ok("archive", "create")
-    return path
-
-
-@pytest.fixture
-def folder(tmp_path: Path, archived: Path) -> CliFolder:
-    shutil.copytree(archived, tmp_path / "copy")
-    return of(tmp_path / "copy")
-
-
-def of(path: Path) -> CliFolder:
-    return CliFolder(path, MAIA_SYNC_ARCHIVE__URL="archive", MAIA_SYNC_ARCHIVE__KEY_FILE="archive.key")
 
 
 def copy_of(folder: CliFolder, name: str) -> Copy:

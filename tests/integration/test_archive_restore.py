@@ -73,6 +73,8 @@ def test_a_database_comes_back_row_by_row_and_goes_on(
     assert (report.restored, report.resumed_at, report.erased) == (report.size, 0, 0)
     assert report.size == small.size
     assert_same(small.stage.copy, copy)
+    begun = "SELECT started_at FROM archive_restore"  # no checkpoint is dated by the restore
+    assert copy.one(f"SELECT count(*) FROM archive_checkpoint WHERE created_at >= ({begun})") == 0
     with database.transaction() as tx:
         assert [hold.task_id for hold in read_holds(tx)] == [None]
     database.require_migrated()
@@ -147,9 +149,15 @@ def test_a_new_log_tells_what_was_pruned_and_erased_so_that_it_is_known_again(
     prune_all(small)
     small.stage.world.logs[TASK].replace(40, element(40, "revised behind the prune"))
     small.stage.sync_well(full=True)
+    with small.database.transaction() as tx:
+        lock_holds(tx)
+        insert_holds(tx, [TASK], reason="a lawsuit", held_by="lawyer@host")
+    small.create()
     signer, place = make_signer("another.example/log"), MemoryPlace()
     created = create(small.database, place, signer, worker="one", clock=small.database.clock, new_log=True)
     assert created.entries["missing"] > 300
+    tasks = small.stage.copy.one("SELECT count(*) FROM task")
+    assert (created.entries["task"], created.entries["hold"]) == (tasks, 1)
     assert ("event" in created.entries, created.entries["revision"]) == (False, 1)
     assert "pruned before" in "\n".join(summarize_create(created))
     database, copy = new_database(to)

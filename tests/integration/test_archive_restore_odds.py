@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from archived_entries import Killed, make_signer
 from logs import TASK
@@ -15,12 +16,14 @@ from sqlalchemy import delete, func, insert, select, update
 
 from maia_sync.archive import restore as archive_restore
 from maia_sync.archive.create import create
+from maia_sync.archive.layout import Unfinished
 from maia_sync.archive.restore import restore_archive
 from maia_sync.cli.archive_restore import summarize_restore
 from maia_sync.errors import ArchiveDiffers, ArchiveError, DatabaseUnfinished
 from maia_sync.store import archive_reading, restoring, schema
 from maia_sync.store.erasing import read_keyed_by
 from maia_sync.store.pruning import read_keyed_digest
+from maia_sync.store.restored_events import TO_BE_TOLD, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,8 +139,13 @@ def test_a_checkpoint_that_was_put_back_is_not_taken_for_one_that_was_cut_off(
     earlier = small.place.files["checkpoint"]
     small.stage.sync_well()
     small.create()
+    since, origin = small.size, small.signer.verifier.name
     small.place.files["checkpoint"] = earlier
     database, copy = new_database("sqlite")
+    with pytest.raises(ArchiveDiffers, match="put back to an older state"):
+        restore(small, database)
+    # A create that was cut off tells from where it went on: not from here.
+    small.place.files["unfinished"] = msgspec.json.encode(Unfinished(since=since, origin=origin))
     with pytest.raises(ArchiveDiffers, match="put back to an older state"):
         restore(small, database)
     assert copy.ask("SELECT name FROM sqlite_master") == []
@@ -156,12 +164,16 @@ class Changing(MemoryPlace):
         return super().read(path)
 
 
+@pytest.mark.parametrize("erases", [True, False])
 def test_an_archive_that_changes_meanwhile_is_not_taken_for_whole(
-    small: SmallArchive, new_database: New
+    small: SmallArchive, new_database: New, *, erases: bool
 ) -> None:
-    place = Changing(
-        small.place.files, lambda: erase_from(small, TASK, datetime(2026, 1, 5, 8, 1, tzinfo=UTC))
-    )
+    small.stage.sync_well()  # of which a create tells
+
+    def change() -> Any:
+        return erase_from(small, TASK, datetime(2026, 1, 5, 8, 1, tzinfo=UTC)) if erases else small.create()
+
+    place = Changing(small.place.files, change)
     database, _ = new_database("sqlite")
     with pytest.raises(ArchiveError, match="begin anew with an empty database"):
         restore(small, database, place)
@@ -258,3 +270,14 @@ def test_who_restores_an_archive_without_entries_of_tasks_is_told_that_all_are_a
     report = restore_archive(place, signer.verifier, database, facets=small.stage.app.facets)
     assert told in "".join(report.notes)
     assert copy.ask("SELECT DISTINCT status FROM task") == [("active",)]
+    first = "SELECT min(first_seen_at) FROM task_event WHERE task_event.task_id = task.task_id"
+    assert copy.ask(f"SELECT task_id FROM task WHERE tracked_at > ({first})") == []
+    for order in ([("newest-first?",)], []):  # all that tells it then are turns
+        with database.transaction() as tx:
+            restoring.turn_order(tx, TASK)
+        assert copy.ask(f"SELECT log_order FROM checkpoint WHERE task_id = '{TASK}'") == order
+    with database.transaction() as tx:
+        assert not restoring.has_untold(tx)
+        erased = {"pruned_at": tx.now, "erased_at": moment_of(TO_BE_TOLD)}
+        tx.connection.execute(update(schema.quarantine).values(erased))
+        assert restoring.has_untold(tx)
