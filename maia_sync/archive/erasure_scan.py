@@ -115,7 +115,7 @@ class Scan:
         self._spool.close()
 
     def _take(self, index: int, entry: Entry) -> None:
-        facts = facts_of(entry) if entry.task is None or entry.type == "erasure" else None
+        facts = facts_of(entry) if entry.task is None else None
         if isinstance(facts, SegmentFacts):
             self._take_segment(facts)
         elif isinstance(facts, RedactedFacts):

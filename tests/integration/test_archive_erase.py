@@ -44,6 +44,8 @@ from maia_sync.store import scrubbing
 from maia_sync.store.archived import ErasureFacts
 from maia_sync.store.database import Database
 from maia_sync.store.digest_key import DigestKeyFile
+from maia_sync.store.erasing import insert_erasure
+from maia_sync.store.facets import lock_task
 from maia_sync.store.holds import insert_holds, lock_holds
 from maia_sync.store.scrubbing import scrub
 
@@ -285,13 +287,7 @@ def test_what_is_older_first_and_then_all_of_it_and_nothing_twice(
     setting = Setting(stage_for, tmp_path)
     limit = datetime(2026, 1, 6, tzinfo=UTC)
     files = dict(setting.place.files)
-    rehearsed = rehearse_erase(
-        setting.database,
-        setting.place,
-        setting.signer.verifier,
-        request_of(before=limit),
-        clock=setting.database.clock,
-    )
+    rehearsed = setting.rehearse(before=limit)
     assert setting.place.files == files
     first = setting.erase(before=limit)
     assert (first.payloads, first.files) == (rehearsed.payloads, rehearsed.files)
@@ -354,7 +350,7 @@ def test_what_was_pruned_before_is_erased_as_well(stage_for: Callable[..., Stage
 
 
 def test_what_arrives_meanwhile_is_archived_and_erased_as_well(
-    stage_for: Callable[..., Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stage_for: Callable[..., Stage], tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     setting = Setting(stage_for, tmp_path)
     log = setting.stage.world.logs[ERASED]
@@ -366,9 +362,28 @@ def test_what_arrives_meanwhile_is_archived_and_erased_as_well(
             setting.stage.sync_well()
         return redact(*arguments)
 
+    signed: list[bool] = []
+
+    def lock(tx: Any, task: str) -> None:
+        if not tx.is_postgresql:
+            tx.connection.exec_driver_sql("PRAGMA secure_delete = OFF")  # some are built so
+        lock_task(tx, task)
+
+    def sign(tx: Any, *arguments: Any, **options: Any) -> None:
+        """Nothing more arrives by now: on PostgreSQL a walk would wait for the task's row."""
+        if not tx.is_postgresql:
+            assert tx.connection.exec_driver_sql("PRAGMA secure_delete").scalar() == 1
+        else:
+            with psycopg.connect(database_url) as walk, pytest.raises(psycopg.errors.LockNotAvailable):
+                walk.execute("SELECT status FROM task WHERE task_id = %s FOR UPDATE NOWAIT", (ERASED,))
+        insert_erasure(tx, *arguments, **options)
+        signed.append(True)
+
     monkeypatch.setattr(erasure, "redact", arrive)
+    monkeypatch.setattr(erasure, "lock_task", lock)
+    monkeypatch.setattr(erasure, "insert_erasure", sign)
     report = setting.erase()
-    assert (report.archived > 0, report.newer) == (True, 0)
+    assert (report.archived > 0, report.newer, len(signed)) == (True, 0, 1)
     assert setting.secrets.in_archive(setting.place.files.items()) == {}
     assert_sound(setting.place, setting.signer.verifier, setting.database)
 
@@ -496,6 +511,36 @@ def test_who_ends_it_once_it_is_signed_does_not_wait_for_the_rest(
     assert report.unscrubbed.startswith("interrupted: ")
     setting.create()
     assert setting.stage.copy.ask("SELECT id FROM archive_erasure WHERE scrubbed_at IS NULL") == []
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_damaged_files_and_who_ends_it_before_it_is_signed_leave_all_as_it_was(
+    stage_for: Callable[..., Stage], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    setting = Setting(stage_for, tmp_path)
+    files, rows = setting.place.files, {table: setting.rows(table, ERASED) for table in TABLES}
+    before = dict(files)
+    path, other, *_ = sorted(path for path in files if path.startswith("data/"))
+    for content, told in ((None, "missing"), (files[other], "damaged")):
+        del files[path]
+        if content is not None:
+            files[path] = content
+        with pytest.raises(ArchiveDiffers, match=f"{path} is {told}: nothing was erased"):
+            setting.erase()
+        files[path] = before[path]
+    done: list[Any] = []
+
+    def note(*arguments: Any) -> Any:
+        done.append(redact(*arguments))
+        return done[-1]
+
+    monkeypatch.setattr(erasure, "redact", note)
+    ends = {"clock": setting.database.clock, "stopped": lambda: 2 if done else None}
+    report = erase(setting.database, setting.place, setting.signer, request_of(), worker="w", **ends)
+    assert (report.erasure, report.erased, report.interrupted_by, len(done)) == (None, 0, 2, 1)
+    setting.create()
+    assert files == before
+    assert {table: setting.rows(table, ERASED) for table in TABLES} == rows
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -10,6 +10,7 @@ import shutil
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from archived_entries import (
     Fuse,
@@ -31,6 +32,7 @@ from maia_sync.archive import finishing
 from maia_sync.archive.create import create
 from maia_sync.archive.erase import erase, rehearse_erase
 from maia_sync.archive.erasing import EraseRequest
+from maia_sync.archive.layout import UNFINISHED, Unfinished
 from maia_sync.clock import ManualClock
 from maia_sync.errors import ArchiveDiffers, ArchiveError
 from maia_sync.store import schema
@@ -265,7 +267,10 @@ def test_what_a_signed_erasure_has_written_has_to_be_there_before_it_is_the_arch
             setting.create(setting.database, setting.place)
         files[path] = left[path]
         assert files == left
-    setting.create(setting.database, setting.place)
+    clock = setting.database.clock
+    create(setting.database, setting.place, setting.signer, worker="one", clock=clock, finishing=False)
+    gone = {path for path in before.keys() - files.keys() if path.startswith("data/")}
+    assert gone, "old files do not wait for the database to be scrubbed"
     assert checkpoint_size(setting.place, setting.signer.verifier) > 0
     assert_sound(setting.place, setting.signer.verifier, setting.database)
     setting.database.close()
@@ -293,6 +298,19 @@ def test_an_erasure_of_which_the_database_knows_nothing_any_more_is_undone(
     assert files == before
     assert len(read_entries(setting.place, setting.signer.verifier)) == size
     assert payloads_in(sqlite_url) > 0
+    setting.database.close()
+
+
+def test_what_an_eraser_that_was_overtaken_has_written_is_deleted(sqlite_url: str, tmp_path: Path) -> None:
+    setting = Setting(sqlite_url, tmp_path)
+    files, since = setting.place.files, checkpoint_size(setting.place, setting.signer.verifier)
+    setting.create(setting.database, setting.place)  # by others, who went on meanwhile
+    before = dict(files)
+    old = min(path for path in files if path.startswith("data/"))
+    files[old.replace(".parquet", f"-{since:012}.parquet")] = b"as if written anew"
+    files[UNFINISHED] = msgspec.json.encode(Unfinished(since=since, origin=setting.signer.name))
+    setting.create(setting.database, setting.place)
+    assert files == before
     setting.database.close()
 
 

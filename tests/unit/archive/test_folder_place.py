@@ -182,6 +182,13 @@ def test_everything_is_on_the_disk_after_settle(place: FolderPlace, monkeypatch:
     flushed.clear()
     place.settle()
     assert flushed == set()
+    place.write_new("tile/0/001", b"4")
+    place.settle()
+    for deleted, left in (("tile/0/000", "0"), ("data/date=2026-01-01/one.parquet", "archive")):
+        flushed.clear()
+        place.delete([deleted])
+        place.settle()
+        assert flushed == {left}, "where it was, or where the folders that are gone with it were"
 
 
 def test_a_disk_that_fails_late_is_told_by_settle(
