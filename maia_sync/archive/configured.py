@@ -50,4 +50,6 @@ def configured_signer(settings: ArchiveSettings) -> Signer:
     try:
         return load_signer(settings.key_file)
     except ConfigError as error:
-        raise ConfigError([f"archive.key_file: {problem}" for problem in error.problems]) from error
+        is_missing = isinstance(error.__cause__, FileNotFoundError)
+        hint = "; `maia-sync archive keygen` makes one" if is_missing else ""
+        raise ConfigError([f"archive.key_file: {problem}{hint}" for problem in error.problems]) from error

@@ -133,7 +133,7 @@ def _advice(
     yield "erased are known again by it, and who does not have it cannot find them out by trying."
     if default_name is not None:
         yield f"The log is called {default_name} for good. Where several databases of this machine are"
-        yield "archived, give each log a name of its own: delete both files, and use --name."
+        yield "archived, give each log a name of its own: delete the key and its .pub, and use --name."
     if archive.key_file is None or archive.key_file.absolute() != path.absolute():
         yield f"Then set archive.key_file to {path.absolute()}"
     if digests != digests_path(path) and archive.key_file != path:

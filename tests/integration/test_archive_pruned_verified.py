@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hand_erasure import WHEN, entries_of, erase, prune, use_digest_key
 from logs import TASK
-from small_archive import OTHER, SmallArchive, element, make_small_archive
+from memory_place import MemoryPlace
+from small_archive import OTHER, SmallArchive, element, in_folder, make_small_archive
 from sqlalchemy import delete, insert, select, text, update
 
 from maia_sync.archive.create import create
 from maia_sync.archive.keys import load_signer, make_key
 from maia_sync.cli.archive_telling import line_of
 from maia_sync.cli.durations import show_moment
+from maia_sync.cli.main import run
 from maia_sync.facet_settings import FACETS
 from maia_sync.store import schema
 from maia_sync.store.digest_key import DigestKeyFile
@@ -247,6 +249,17 @@ class TestOnOneDatabase:
         assert archive.verify().findings == ()
         assert archive.verify().notes == report.notes
 
+    def test_holds_of_a_task_are_told_with_those_on_all(
+        self, archive: SmallArchive, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for task_id in (TASK, OTHER, None):
+            hold(archive, task_id)
+        archive.create()
+        in_folder(archive.place, tmp_path / "copy")
+        where = [str(tmp_path / "copy"), "--key", str(archive.signer.verifier)]
+        assert run(["archive", "entries", *where, "--type", "hold", "--task", OTHER]) == 0
+        assert ["on all tasks" in line for line in capsys.readouterr().out.splitlines()] == [False, True]
+
     def test_holds_are_compared_as_they_were_told_last(self, archive: SmallArchive) -> None:
         hold(archive, TASK)
         assert archive.verify().findings == ()
@@ -282,9 +295,11 @@ class TestOnOneDatabase:
         with archive.database.transaction() as tx:
             tx.connection.execute(update(schema.task).values(label="another", status="paused"))
         assert archive.verify().findings == ()
+        older = MemoryPlace(dict(archive.place.files))
         archive.create()
         report = archive.verify()
         assert (report.findings, report.entries["task"]) == ((), 4)
+        assert not any(place.startswith("task ") for _, place in told(archive.verify(older)))
         with archive.database.transaction() as tx:
             earlier = {"tracked_at": WHEN - timedelta(days=9)}
             tx.connection.execute(update(schema.task).where(schema.task.c.task_id == OTHER).values(earlier))

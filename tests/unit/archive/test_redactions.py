@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 from memory_place import MemoryPlace
 
+from maia_sync.archive import redactions as module
 from maia_sync.archive.entry import Entry
 from maia_sync.archive.merkle import TreeHead
 from maia_sync.archive.redactions import Erasures, Redactions
+from maia_sync.archive.segment import SegmentPath
 from maia_sync.archive.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    import pytest
 
     from maia_sync.archive.log_reader import LogReader
     from maia_sync.archive.note import VerifierKey
@@ -73,3 +77,25 @@ def test_many_erasures_cost_little_for_each_of_many_files() -> None:
         assert known.of(0, entry) is None
         assert bool(owed) == (number % 4_000 < 3_998)
     assert time.process_time() - begun < 2
+
+
+def test_a_newer_log_that_does_not_go_on_from_the_trusted_one_is_not_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Other(Log):
+        def __init__(self, *_: object) -> None:
+            self.head = TreeHead(SIZE + 1, bytes(32))
+
+        def root_at(self, size: int) -> bytes:
+            return b"\1" * 32 if size == SIZE else bytes(32)
+
+    learnt: list[object] = []
+    redactions = redactions_of([])
+    monkeypatch.setattr(module, "open_checkpoint", lambda *_: Other().head)
+    monkeypatch.setattr(module, "LogReader", Other)
+    monkeypatch.setattr(Redactions, "learn", lambda _, paths: learnt.append(list(paths)))
+    assert redactions.look_again(SegmentPath(None, 0, 20, None), "data/") is None
+    assert learnt == []
+    monkeypatch.setattr(Other, "root_at", lambda *_: Log.head.root)
+    redactions.look_again(SegmentPath(None, 0, 20, None), "data/")
+    assert learnt == [[]]

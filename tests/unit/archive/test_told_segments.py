@@ -112,5 +112,7 @@ def test_a_list_of_files_may_be_ahead_of_the_checkpoint() -> None:
     assert checked(lines, 40) == ([], 0)
     assert checked(ahead, 40) == ([new.path, later], 0)
     assert checked(ahead, 42) == ([], 1)  # the log of this size would tell of it
-    for wrong in (ahead[1:], [ahead[0]], [("3" * 64, PLAIN), *ahead[1:]], [ahead[2], *ahead[1:]]):
+    foreign = ("3" * 64, segment_path(DAY, 0, 21, 41))
+    firsts = [("3" * 64, PLAIN), ahead[2], foreign]
+    for wrong in (ahead[1:], [ahead[0]], *([first, *ahead[1:]] for first in firsts)):
         assert checked(wrong, 40) == ([], 1), wrong
