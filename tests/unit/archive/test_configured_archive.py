@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from maia_sync.archive.configured import configured_signer
 from maia_sync.errors import ConfigError
 from maia_sync.settings import ArchiveSettings
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYGEN = "`maia-sync archive keygen` makes one"
 
