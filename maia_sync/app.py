@@ -19,28 +19,18 @@ from uuid import UUID
 import msgspec
 
 from maia_sync.analytics.facet_reader import FacetReader
-from maia_sync.archive.anchor import anchor_of
-from maia_sync.archive.configured import configured_place, configured_signer
 from maia_sync.clock import SystemClock
 from maia_sync.errors import DatabaseError, MaiaSyncError, UsageError
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
 from maia_sync.model import WALKED_STATUSES, OutgoingMessage
-from maia_sync.service.person import person
 from maia_sync.service.polling import AdaptivePolling
-from maia_sync.service.posting import poster_of
 from maia_sync.store.database import Database
 from maia_sync.store.facets import has_stale_facets
-from maia_sync.store.log_reader import LogReader
-from maia_sync.store.migrations import upgrade
 from maia_sync.store.tasks import read_task_ids, read_tasks, upsert_tasks
-from maia_sync.sync.follow import Watch
 from maia_sync.sync.handover import ThreadHandover
 from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
-from maia_sync.sync.send import Sending, require_sendable
-from maia_sync.sync.ticks import Ticks
-from maia_sync.sync.verify import Verification
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -53,7 +43,9 @@ if TYPE_CHECKING:
     from maia_sync.model import Observer, RunReport, SentMessage, VerifyReport
     from maia_sync.settings import ScheduleSettings, Settings
     from maia_sync.store.reading import LogRow
+    from maia_sync.sync.follow import Watch
     from maia_sync.sync.handover import Handover
+    from maia_sync.sync.ticks import Ticks
 
 T = TypeVar("T")
 
@@ -98,6 +90,8 @@ class App:
 
     def upgrade(self) -> str:
         """Create the database's tables, or bring them to this version; return the revision before, or ""."""
+        from maia_sync.store.migrations import upgrade  # noqa: PLC0415 - no other verb needs Alembic
+
         return upgrade(self.database)
 
     def track(self, task_ids: Sequence[str], *, label: str | None = None) -> int:
@@ -144,6 +138,10 @@ class App:
         became of the message is in the report, whatever became of the poll: see its `outcome` before
         sending anything again. Raises UsageError, ConfigError and DatabaseError before anything is sent.
         """
+        from maia_sync.service.person import person  # noqa: PLC0415 - no other verb needs these
+        from maia_sync.sync.follow import Watch  # noqa: PLC0415
+        from maia_sync.sync.send import Sending, require_sendable  # noqa: PLC0415
+
         task_id = _checked(task_id)
         outgoing = OutgoingMessage(
             message=message, agent=agent, mode=mode, branch=branch, allowed_tools=tuple(allowed_tools)
@@ -179,6 +177,8 @@ class App:
 
         A few hundred rows are in memory at a time. Raises UsageError for a task that was never tracked.
         """
+        from maia_sync.store.log_reader import LogReader  # noqa: PLC0415 - no sync needs it
+
         task_id = _checked(task_id)
         self.database.require_migrated()
         with self.database.transaction(write=False) as tx:
@@ -239,6 +239,8 @@ class App:
         stop: asyncio.Future[int],
     ) -> Ticks:
         """Connect the daemon's turns; they end early when `stop` is given the number of a signal."""
+        from maia_sync.sync.ticks import Ticks  # noqa: PLC0415 - no sync needs it
+
         return Ticks(
             settings=self.settings,
             database=self.database,
@@ -312,6 +314,8 @@ class App:
 
         Over every active task, or over `task_ids`. Raises OperatorMustAct like `sync`.
         """
+        from maia_sync.sync.verify import Verification  # noqa: PLC0415 - no other verb needs it
+
         auth = self._make_auth()
         named = self._tracked(task_ids)
 
@@ -343,7 +347,13 @@ class App:
         Once `stopped` returns a signal's number, it ends after the chunk in hand. Raises ConfigError,
         ArchiveError and DatabaseError.
         """
-        from maia_sync.archive.create import create  # noqa: PLC0415 - no other verb needs it
+        from maia_sync.archive.anchor import anchor_of  # noqa: PLC0415 - no other verb needs these
+        from maia_sync.archive.configured import (  # noqa: PLC0415
+            configured_place,
+            configured_signer,
+        )
+        from maia_sync.archive.create import create  # noqa: PLC0415
+        from maia_sync.service.posting import poster_of  # noqa: PLC0415
 
         settings = self.settings.archive
         place, signer = configured_place(settings), configured_signer(settings)

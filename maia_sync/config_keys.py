@@ -340,6 +340,7 @@ KEYS: Final[Mapping[str, Mapping[str, Kind]]] = {
         "timeout": _duration(),
         "page_deadline": _duration(),
         "order": _choice("auto", "oldest-first", "newest-first"),
+        "transport": _choice("httpx", "aiohttp"),
         "max_page_bytes": _whole_number(1024, 2**40),
         "ca_file": Kind("the path of an existing file with CA certificates", _existing_file),
         "allow_insecure_http": _flag(),

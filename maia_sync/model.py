@@ -6,7 +6,7 @@ every page, and a frozen dataclass costs several times as much to make.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Literal, Protocol, TypeAlias
 
@@ -59,7 +59,7 @@ class Quarantined(msgspec.Struct, frozen=True, kw_only=True):
 class Page(msgspec.Struct, frozen=True, kw_only=True):
     """One response of GET messages."""
 
-    events: list[Event]
+    events: Sequence[Event]
     quarantined: list[Quarantined]
     next_token: str | None
     """None at the end of the log."""
@@ -458,7 +458,7 @@ class ChangedRow(msgspec.Struct, frozen=True, kw_only=True):
 class PagePlan(msgspec.Struct, frozen=True, kw_only=True):
     """What has to be written for one page, decided before anything is."""
 
-    new: list[NewRow]
+    new: Sequence[NewRow]
     changed: list[ChangedRow]
     returned: list[StoredRow]
     """Rows marked vanished that were served again with an equal payload."""

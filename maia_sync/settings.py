@@ -86,6 +86,8 @@ class ApiSettings(_Section, frozen=True, kw_only=True):
     page_deadline: float = 120.0
     """The longest whole response."""
     order: Literal["auto", "oldest-first", "newest-first"] = "auto"
+    transport: Literal["httpx", "aiohttp"] = "httpx"
+    """The library that speaks HTTP; aiohttp is cheaper, and of an extra."""
     max_page_bytes: int = 256 * 1024 * 1024
     ca_file: Path | None = None
     allow_insecure_http: bool = False

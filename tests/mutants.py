@@ -68,6 +68,8 @@ TAILS = "integration/test_promises_tails.py"
 SEND = "integration/test_send.py"
 UPSTREAM = "integration/test_upstream.py"
 MANNERS = "integration/test_manners.py"
+PROXY = "unit/maia/test_proxy.py"
+TRANSPORTS = "integration/test_transports.py"
 ISOLATED = "integration/test_promises_isolated.py"
 DISCREET = "integration/test_promises_discreet.py"
 LEASES = "integration/test_leases.py"
@@ -236,7 +238,7 @@ MUTANTS = (
         "sums",
         "forgets new events in the summaries",
         "sync/page.py",
-        "    add_events(tx, task_id, plan.new, new_facets)\n",
+        "    add_events(tx, task_id, groups, moments, new_facets)\n",
         "",
         f"{SUMMARIES}::test_the_summaries_equal_the_slow_query_whatever_happens",
     ),
@@ -268,16 +270,16 @@ MUTANTS = (
         "P4",
         "spells payloads anew",
         "maia/wire.py",
-        'data = str(raw, "utf-8")',
-        'data = json.dumps(json.loads(str(raw, "utf-8")))',
+        'str(raw, "utf-8") for raw in raws',
+        'json.dumps(json.loads(str(raw, "utf-8"))) for raw in raws',
         f"{COMPLETE}::test_p4_payload_text_is_stored_as_it_came",
     ),
     Mutant(
         "P4",
         "keeps a timestamp's instant instead of its text",
         "maia/wire.py",
-        "timestamp_text=text,\n                occurred_at=",
-        "timestamp_text=instant.occurred_at,\n                occurred_at=",
+        "timestamp_texts=texts,",
+        "timestamp_texts=instants.occurred_at,",
         f"{COMPLETE}::test_p4_timestamps_keep_every_digit_that_came",
     ),
     Mutant(
@@ -395,7 +397,31 @@ MUTANTS = (
         "maia/connection.py",
         "setLevel(logging.WARNING)",
         "setLevel(logging.DEBUG)",
-        f"{DISCREET}::test_p9_no_secret_is_logged_by_a_run_that_goes_well",
+        f"{PROXY}::test_p9_no_page_token_is_logged_on_the_way_through_a_proxy",
+    ),
+    Mutant(
+        "P2",
+        "lets aiohttp repeat by itself what broke",
+        "maia/over_aiohttp.py",
+        "middlewares=(_only_once,)",
+        "middlewares=()",
+        f"{TRANSPORTS}::test_a_connection_that_breaks_on_a_later_request_is_not_repeated_by_the_library",
+    ),
+    Mutant(
+        "P2",
+        "takes a connection that broke for one that was never made",
+        "maia/over_aiohttp.py",
+        "if isinstance(error, _NOT_CONNECTED):",
+        "if isinstance(error, aiohttp.ClientConnectionError):",
+        f"{TRANSPORTS}::test_a_message_over_a_connection_that_breaks_is_sent_once",
+    ),
+    Mutant(
+        "P7",
+        "keeps a connection whose request did not end well",
+        "maia/connection.py",
+        "if ended_well and not self._closed:",
+        "if not self._closed:",
+        f"{TRANSPORTS}::test_p7_a_request_that_is_cancelled_at_any_step_costs_no_later_one_its_connection",
     ),
     Mutant(
         "P1",

@@ -24,6 +24,7 @@ FLOORS = (
     "errors",
     "clock",
     "model",
+    "page_events",
     "facet_settings",
     "settings",
     "json_path",
@@ -53,7 +54,8 @@ FORBIDDEN_WORDS = {"utils", "util", "helpers", "helper", "common", "base", "misc
 TIME_READERS = {"now", "utcnow", "today", "call_later", "call_at"}
 HTTP_LIBRARIES = {"httpx", "httpcore", "requests", "aiohttp", "urllib.request", "urllib3", "http.client"}
 DATABASE_LIBRARIES = {"sqlalchemy", "alembic", "sqlite3", "psycopg"}
-HTTPX_ERRORS = re.compile(
+SPEAKERS = ("httpx", "httpcore", "aiohttp")
+HTTP_ERRORS = re.compile(
     r"\w*(Error|Exception|Timeout|Redirects|Conflict|InvalidURL|Consumed|Closed|NotRead)"
 )
 DRIVER_ERRORS = re.compile(r"\w*(Error|errors|Warning|Violation)")
@@ -282,9 +284,9 @@ def only_config_reads_the_environment(modules: list[Module]) -> Iterator[str]:
 
 
 def foreign_errors_are_converted_in_one_place(modules: list[Module]) -> Iterator[str]:
-    """httpx's errors are named in maia/connection.py alone, the database's in store/database.py alone."""
+    """Errors of what speaks HTTP are named in its maia/over_*.py alone, of databases in store/database.py."""
     homes = (
-        ("httpx", HTTPX_ERRORS, f"{PACKAGE}/maia/connection.py"),
+        *((library, HTTP_ERRORS, f"{PACKAGE}/maia/over_{library}.py") for library in SPEAKERS),
         ("sqlalchemy", re.compile(r"exc|\w*(Error|NotFound|Found|Warning)"), f"{PACKAGE}/store/database.py"),
         ("sqlite3", DRIVER_ERRORS, f"{PACKAGE}/store/database.py"),
         ("psycopg", DRIVER_ERRORS, f"{PACKAGE}/store/database.py"),

@@ -75,7 +75,8 @@ def store_elements(
         facets = insert_new_rows(
             tx, TaskLog(task_id=task_id), rows, None, reader or FacetReader(FacetsSettings())
         )
-        add_events(tx, task_id, rows, facets)
+        groups, moments = [row.event.group_id for row in rows], [row.event.occurred_at for row in rows]
+        add_events(tx, task_id, groups, moments, facets)
 
 
 def store_surroundings(database: Database) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from maia_sync.maia.json_slices import MalformedJson, items_of, members_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 Steps: TypeAlias = tuple[str | int, ...]
 """A way into a payload: names and indexes (see json_path)."""
@@ -36,7 +36,12 @@ class Shape:
     Read, it is an instance of `struct` where it is an object, a list where it is an array, else what it is.
     """
 
-    def __init__(self, paths: Iterable[Steps]) -> None:
+    def __init__(self, paths: Iterable[Steps], names: Sequence[str] | None = None) -> None:
+        """Take the wanted paths and, if they are known, all names that an object has, in their order.
+
+        An object with another name is refused then; what is behind an unwanted name is kept unread.
+        """
+        self.names = names
         self.named: dict[str, Shape] = {}
         self.indexed: dict[int, Shape] = {}
         self.item: Shape | None = None
@@ -58,7 +63,7 @@ class Shape:
                 self.indexed[step] = self.item
         self.fields = {name: f"f{at}" for at, name in enumerate(self.named)}
         self.has_odd_names: bool = any(
-            (isinstance(step, str) and _ODD_NAME.search(step)) or self._child(step).has_odd_names
+            (isinstance(step, str) and is_odd_name(step)) or self._child(step).has_odd_names
             for step in by_step
         )
         """A name in it is none that msgspec can look for: payloads are read slice by slice."""
@@ -68,12 +73,17 @@ class Shape:
         return self.named[step] if isinstance(step, str) else self.indexed[step]
 
     def _make_struct(self) -> type[msgspec.Struct]:
-        if not self.named:
+        if self.names is None and not self.named:
             return Unwanted
+        types = {name: shape.type for name, shape in self.named.items()}
+        if self.names is not None:
+            types = {name: types.get(name, msgspec.Raw) for name in self.names}
+        fields = {name: self.fields.get(name, f"unwanted{at}") for at, name in enumerate(types)}
         return msgspec.defstruct(
             "Wanted",
-            [(self.fields[name], shape.type, None) for name, shape in self.named.items()],
-            rename=None if self.has_odd_names else {field: name for name, field in self.fields.items()},
+            [(fields[name], each, None) for name, each in types.items()],
+            rename=None if self.has_odd_names else {field: name for name, field in fields.items()},
+            forbid_unknown_fields=self.names is not None,
             gc=False,
         )
 
@@ -102,24 +112,35 @@ class Shape:
                 yield self.fields[json.loads(name, strict=False)], shape.read_slices(value)
 
 
-class PayloadReader:
-    """Reads payloads as far as a shape wants them."""
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
+"""What a decoder of msgspec raises where a payload has to be read another way."""
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
-    def __init__(self, shape: Shape) -> None:
-        self._shape = shape
-        self._decode = None if shape.has_odd_names else msgspec.json.Decoder(shape.type).decode
 
-    def read(self, data: str) -> Any:
-        """Read a payload; never raises for what it holds."""
-        try:
-            if self._decode is not None:
-                return self._decode(data)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            pass
-        try:
-            return self._shape.read_slices(data.encode())
-        except (MalformedJson, UnicodeError, RecursionError):
-            return None
+def names_of(data: str) -> Iterable[str]:
+    """Return the names in a payload, in their order; none where it is no object that msgspec reads."""
+    try:
+        return _members.decode(data)
+    except UNREADABLE:
+        return ()
+
+
+def is_odd_name(name: str) -> bool:
+    """Tell whether a name is none that msgspec can look for."""
+    return _ODD_NAME.search(name) is not None
+
+
+def read_payload(shape: Shape, decode: Callable[[str], Any] | None, data: str) -> Any:
+    """Read a payload as far as a shape wants it, by its decoder if there is one; never raises."""
+    try:
+        if decode is not None:
+            return decode(data)
+    except UNREADABLE:
+        pass
+    try:
+        return shape.read_slices(data.encode())
+    except (MalformedJson, UnicodeError, RecursionError):
+        return None
 
 
 def is_empty_object(found: msgspec.Struct, data: str, steps: Steps) -> bool:

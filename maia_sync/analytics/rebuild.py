@@ -75,7 +75,10 @@ class Rebuild:
 
         A long group is summed up once, with its last batch, not with each.
         """
-        facets: list[tuple[RowName, FacetRow]] = [(row.name, self._reader.read(row.data)) for row in rows]
+        read = zip(*self._reader.read_all([row.data for row in rows]), strict=True)
+        facets: list[tuple[RowName, FacetRow]] = [
+            (row.name, told) for row, told in zip(rows, read, strict=True)
+        ]
         replace_facets(tx, task_id, facets, self._reader.version)
         moved: list[tuple[str, str | None]] = [
             (row.name[0], row.occurred_at)

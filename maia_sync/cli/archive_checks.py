@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
 from maia_sync.cli.invocation import invocation_of
@@ -42,9 +41,8 @@ Key = Annotated[
 ]
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the verbs of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
+def register(archive: typer.Typer) -> None:
+    """Add the verb of this module to those of `archive`."""
     archive.command()(verify)
 
 

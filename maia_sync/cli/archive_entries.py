@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maia_sync.cli.archive_checks import Key, PlaceName, find_key, find_place
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import say, write_text
 from maia_sync.cli.task_ids import parse_task_id
@@ -18,9 +17,8 @@ if TYPE_CHECKING:
     from maia_sync.archive.log_reader import LogReader
 
 
-def register(cli: typer.Typer) -> None:
+def register(archive: typer.Typer) -> None:
     """Add the verb of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
     archive.command()(entries)
 
 

@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 import typer
 
 from maia_sync.cli.archive_hold import ByName
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.durations import show_moment
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
@@ -29,9 +28,8 @@ if TYPE_CHECKING:
 _MOST_EARLIER = 3
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the verbs of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
+def register(archive: typer.Typer) -> None:
+    """Add the verb of this module to those of `archive`."""
     archive.command()(erase)
 
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.archive_verbs import archive, exit_code_of_create
+from maia_sync.cli.archive_verbs import exit_code_of_create
 from maia_sync.cli.durations import show_moment
 from maia_sync.cli.failure import sentences_of
 from maia_sync.cli.interruption import noticed
@@ -35,9 +35,8 @@ _ELSEWHERE = (
 )
 
 
-def register(cli: typer.Typer) -> None:
+def register(archive: typer.Typer) -> None:
     """Add the verbs of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
     for verb in (hold, release, holds):
         archive.command()(verb)
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from maia_sync.cli.archive_checks import Key, find_key, find_place, read_named
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import print_json, say, write_text
 from maia_sync.cli.task_ids import parse_task_id
@@ -30,9 +29,8 @@ _LONGEST_PROOF = 16 << 20
 Force = Annotated[bool, typer.Option("--force", help="Overwrite whatever file is there.")]
 
 
-def register(cli: typer.Typer) -> None:
+def register(archive: typer.Typer) -> None:
     """Add the verbs of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
     archive.command()(prove)
     archive.command("check-proof")(check_proof)
 

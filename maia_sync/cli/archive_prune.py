@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.durations import parse_duration, show_duration, show_moment
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
@@ -31,9 +30,8 @@ _LONGEST = 36_500 * 86_400.0
 """A hundred years: what is older than that has no date."""
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the verbs of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
+def register(archive: typer.Typer) -> None:
+    """Add the verb of this module to those of `archive`."""
     archive.command()(prune)
 
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maia_sync.cli.archive_checks import Key, PlaceName, find_key, find_place, print_findings, watched
-from maia_sync.cli.archive_verbs import archive
 from maia_sync.cli.durations import show_duration
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
@@ -23,9 +22,8 @@ if TYPE_CHECKING:
     from maia_sync.settings import Settings
 
 
-def register(cli: typer.Typer) -> None:
+def register(archive: typer.Typer) -> None:
     """Add the verb of this module to those of `archive`."""
-    del cli  # archive_verbs has added the group
     archive.command()(restore)
 
 

@@ -11,7 +11,7 @@ import typer
 from maia_sync.cli.durations import show_duration, show_moment
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.interruption import noticed
-from maia_sync.cli.invocation import invocation_of, require_verb
+from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import complain, console, note, print_json, say
 from maia_sync.cli.tables import make_table, print_table
 from maia_sync.cli.task_verbs import AsJson
@@ -29,21 +29,14 @@ if TYPE_CHECKING:
 _KEY_FILE = "archive.key"
 _MOST_DATES = 31
 
-archive = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+
+def register(archive: typer.Typer) -> None:
+    """Add the verbs of this module to those of `archive`."""
+    archive.command()(keygen)
+    archive.command()(create)
+    archive.command("list")(list_)
 
 
-def register(cli: typer.Typer) -> None:
-    """Add the verbs of this module."""
-    cli.add_typer(archive, name="archive", help="Keep an audit archive that others can verify.")
-
-
-@archive.callback()
-def archive_verbs(context: typer.Context) -> None:
-    """Keep an audit archive: complete, unaltered, and provable to someone who trusts nobody here."""
-    require_verb(context)
-
-
-@archive.command()
 def keygen(
     context: typer.Context,
     *,
@@ -154,7 +147,6 @@ def _print_verifier(path: Path, *, is_alone: bool) -> int:
     return EXIT_OK
 
 
-@archive.command()
 def create(
     context: typer.Context,
     *,
@@ -258,7 +250,6 @@ def _watched() -> "Iterator[list[Observe]]":
         yield [tell]
 
 
-@archive.command("list")
 def list_(
     context: typer.Context,
     place: Annotated[

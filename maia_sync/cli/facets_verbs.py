@@ -8,6 +8,7 @@ import typer
 
 from maia_sync.cli import explore_verb
 from maia_sync.cli.invocation import invocation_of, require_verb
+from maia_sync.cli.loading import Verbs
 from maia_sync.cli.screen import console, note, print_json, say
 from maia_sync.cli.task_ids import not_tracked, parse_task_ids
 from maia_sync.cli.wording import counted
@@ -16,7 +17,7 @@ from maia_sync.errors import EXIT_OK
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-facets = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+facets = Verbs()
 
 
 def register(cli: typer.Typer) -> None:

@@ -7,45 +7,46 @@ from typing import Annotated, Any
 
 import typer
 
-from maia_sync.cli import (
-    archive_checks,
-    archive_entries,
-    archive_erase,
-    archive_hold,
-    archive_proofs,
-    archive_prune,
-    archive_restore,
-    archive_verbs,
-    demo_verb,
-    doctor_verb,
-    events_verb,
-    facets_verbs,
-    query_verb,
-    report_verb,
-    run_verb,
-    sandbox_verb,
-    send_verb,
-    serve_verb,
-    setup_verbs,
-    status_verb,
-    sync_verbs,
-    task_verbs,
-)
+from maia_sync.cli.collector import collect_seldom
 from maia_sync.cli.failure import EXIT_READER_GONE, exit_code_of, sentences_of
 from maia_sync.cli.invocation import Invocation, require_verb
+from maia_sync.cli.loading import Verbs
 from maia_sync.cli.screen import complain
 from maia_sync.errors import EXIT_FAILED, EXIT_OK, EXIT_SIGINT
 from maia_sync.version import __version__
 
 _NAME = "maia-sync"
 _HELP = "Keeps a faithful, queryable copy of Maia agent task logs in your own database."
+_VERBS = {
+    "init": "setup_verbs",
+    "track": "task_verbs",
+    "untrack": "task_verbs",
+    "pause": "task_verbs",
+    "resume": "task_verbs",
+    "tasks": "task_verbs",
+    "sync": "sync_verbs",
+    "verify": "sync_verbs",
+    "run": "run_verb",
+    "status": "status_verb",
+    "events": "events_verb",
+    "query": "query_verb",
+    "report": "report_verb",
+    "serve": "serve_verb",
+    "send": "send_verb",
+    "doctor": "doctor_verb",
+    "sandbox": "sandbox_verb",
+    "demo": "demo_verb",
+    "db": "setup_verbs",
+    "facets": "facets_verbs",
+    "archive": "archive_group",
+}
+"""Each with the module of this folder that registers it."""
 
-cli = typer.Typer(
+cli = Verbs(
+    _VERBS,
     name=_NAME,
     help=_HELP,
-    invoke_without_command=True,
     add_completion=False,
-    rich_markup_mode=None,  # plain help: Rich's would cost a third of a second at each --help
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -56,13 +57,29 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _require_readable(config: str | None) -> str | None:
+    """Refuse a file that is there and cannot be read; what is not there is told with all else about it."""
+    if config is None:
+        return None
+    try:
+        Path(config).stat()
+    except OSError:
+        return config
+    if not os.access(config, os.R_OK):
+        raise typer.BadParameter(f"path {config!r} is not readable.")
+    return config
+
+
 @cli.callback()
 def global_options(
     context: typer.Context,
     config: Annotated[
-        Path | None,
+        str | None,  # as a Path, Typer would load pydantic for it
         typer.Option(
-            "--config", metavar="PATH", help="The configuration; else $MAIA_SYNC_CONFIG, else ./config.toml."
+            "--config",
+            callback=_require_readable,
+            metavar="PATH",
+            help="The configuration; else $MAIA_SYNC_CONFIG, else ./config.toml.",
         ),
     ] = None,
     traceback: Annotated[bool, typer.Option("--traceback", hidden=True)] = False,
@@ -72,41 +89,16 @@ def global_options(
     ] = False,
 ) -> None:
     """Keep a faithful, queryable copy of Maia agent task logs in your own database."""
-    context.obj = Invocation(config=config, traceback=traceback)
+    context.obj = Invocation(config=None if config is None else Path(config), traceback=traceback)
     require_verb(context)
-
-
-_VERBS = (
-    setup_verbs,
-    task_verbs,
-    sync_verbs,
-    run_verb,
-    status_verb,
-    events_verb,
-    query_verb,
-    report_verb,
-    serve_verb,
-    facets_verbs,
-    archive_verbs,
-    archive_checks,
-    archive_proofs,
-    archive_entries,
-    archive_prune,
-    archive_hold,
-    archive_erase,
-    archive_restore,
-    send_verb,
-    doctor_verb,
-    sandbox_verb,
-    demo_verb,
-)
-for _verbs in _VERBS:
-    _verbs.register(cli)
 
 
 def main() -> None:
     """Run the command line and exit."""
-    sys.exit(run(sys.argv[1:]))
+    collect_seldom()
+    code = run(sys.argv[1:])
+    collect_seldom()  # or Python would look for garbage among all that is loaded, only to end
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import typer
 
+from maia_sync.cli.collector import collect_seldom
 from maia_sync.cli.invocation import invocation_of
 
 
@@ -18,4 +19,5 @@ def run(context: typer.Context) -> int:
     """
     from maia_sync.serving import Service
 
+    collect_seldom()
     return Service(invocation_of(context).load_settings).run()

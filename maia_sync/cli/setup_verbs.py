@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from maia_sync.cli.invocation import Invocation, invocation_of, require_verb
+from maia_sync.cli.loading import Verbs
 from maia_sync.cli.screen import say
 from maia_sync.errors import ConfigError, DatabaseNotMigrated
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = "config.example.toml"
 
-db = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+db = Verbs()
 
 
 def register(cli: typer.Typer) -> None:

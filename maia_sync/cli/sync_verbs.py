@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from maia_sync.cli.collector import collect_seldom
 from maia_sync.cli.failure import exit_code_of_signal
 from maia_sync.cli.invocation import invocation_of
 from maia_sync.cli.screen import note, print_json, say
@@ -45,6 +46,7 @@ def sync(
     task_ids = parse_task_ids(task or [])
     with invocation_of(context).app() as app:
         _require_tracked(app, task_ids)
+        collect_seldom()
         with watching(app.settings.log, app.clock) as observers:
             report = app.sync(task_ids=task_ids, full=full, observers=observers)
     if as_json:
@@ -68,6 +70,7 @@ def verify(context: typer.Context, task: Chosen = None, as_json: AsJson = False)
     task_ids = parse_task_ids(task or [])
     with invocation_of(context).app() as app:
         _require_tracked(app, task_ids)
+        collect_seldom()
         with watching(app.settings.log, app.clock) as observers:
             report = app.verify(task_ids=task_ids, observers=observers)
     if as_json:

@@ -1,6 +1,6 @@
 """Which bearer token goes with a request? Given, read from a file, printed by a command, or signed in for.
 
-Our own, as no maintained library keeps these rules on httpx's auth seam: httpx-auth fetches tokens by a
+Our own, as no maintained library keeps these rules: httpx-auth fetches tokens by a
 blocking client in the event loop, Authlib's OAuth 2 client wants to be the client itself.
 """
 
@@ -10,16 +10,16 @@ import asyncio
 import subprocess
 from typing import TYPE_CHECKING
 
-import httpx
 import msgspec
 
 from maia_sync.errors import CredentialsRefused, MaiaSyncError, OperatorMustAct, SignInFailed
-from maia_sync.maia.connection import bearer_header
 from maia_sync.maia.sign_in import SignIn, read_client_secret
 from maia_sync.settings import ApiSettings, Secret, read_secret_file
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
+
+    import httpx
 
     from maia_sync.clock import Clock
     from maia_sync.settings import AuthSettings
@@ -38,8 +38,8 @@ class AccessToken(msgspec.Struct, frozen=True, kw_only=True):
     life: float | None = None
 
 
-class BearerAuth(httpx.Auth):
-    """Puts a bearer token on every request: had at the first one, renewed in time, shared by all.
+class BearerAuth:
+    """Has a bearer token for every request: had at the first one, renewed in time, shared by all.
 
     Many requests at once make one fetch, and share its failure. The client calls `ready` ahead of a
     request and `replace` after a 401: so whatever is waited for here is outside of the request's own
@@ -66,13 +66,12 @@ class BearerAuth(httpx.Auth):
         self._failure: MaiaSyncError | None = None
         self._not_before = clock.monotonic()
 
-    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
-        """Add the header; the token that is there goes, even if it has just come due."""
-        if self._token is None:
+    async def bearer(self) -> Secret | None:
+        """Return a token that is not due for renewal, if one is to be had. Raises like `ready`."""
+        await self.ready()
+        if self._token is None:  # another request found it refused meanwhile
             await self.ready()
-        if self._token is not None:
-            request.headers["Authorization"] = bearer_header(self._token)
-        yield request
+        return self._token
 
     async def ready(self) -> None:
         """Make sure of a token that is not due for renewal.

@@ -6,8 +6,8 @@ import asyncio
 from contextlib import suppress
 from copy import copy
 from datetime import datetime
-from functools import partial
-from typing import TYPE_CHECKING, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
+from urllib.parse import quote, quote_plus
 
 import msgspec
 
@@ -22,7 +22,6 @@ from maia_sync.errors import (
     TokenRefused,
     TooManyRequests,
 )
-from maia_sync.maia.connection import ask, make_request, open_http
 from maia_sync.maia.pace import Pace, read_http_date, read_retry_after
 from maia_sync.maia.page_limit import ShrinkingLimit
 from maia_sync.maia.refusal import refusal_of
@@ -37,16 +36,16 @@ if TYPE_CHECKING:
 
     from maia_sync.clock import Clock
     from maia_sync.maia.auth import BearerAuth
-    from maia_sync.maia.connection import Answer
+    from maia_sync.maia.connection import Answer, Connections
+    from maia_sync.maia.transport import Request
     from maia_sync.model import Observation, Observer, OutgoingMessage, Page
-    from maia_sync.settings import ApiSettings
+    from maia_sync.settings import ApiSettings, Secret
 
 T = TypeVar("T")
 
 _NOBODY = "00000000-0000-0000-0000-000000000000"
 _LONGEST_BACKOFF = 60.0
-_LONGEST_URL = 65_536
-"""httpx takes no longer one."""
+_LONGEST_TOKEN = 65_536
 _WHOM = "the API"
 _LARGE_BYTES = 1 << 20
 
@@ -98,13 +97,7 @@ class MaiaClient:
             requests_per_second=settings.requests_per_second,
             sleep=self._sleep,
         )
-        self._http = open_http(
-            settings.base_url,
-            timeout=settings.timeout,
-            ca_file=settings.ca_file,
-            auth=auth,
-            transport=transport,
-        )
+        self._line = _Line(settings, transport)
 
     def for_a_run(self) -> MaiaClient:
         """Return the same client, keeping the same pace, with counts of its own from zero."""
@@ -117,7 +110,7 @@ class MaiaClient:
 
     async def __aexit__(self, *_: object) -> None:
         try:
-            await self._http.aclose()
+            await self._line.aclose()
         finally:
             await self._auth.aclose()
 
@@ -163,11 +156,11 @@ class MaiaClient:
         if it cannot be sent, and OutcomeUnknown if no answer tells what became of it.
         """
         body = encode_message(message)
-        make = partial(make_request, self._http, "POST", self._url(task_id), json=body)
+        request = self._line.http.make_request("POST", self._target(task_id), json=body)
 
         async def attempt(this: Attempt) -> None:
             try:
-                answer = await self._answered(make, this)
+                answer = await self._answered(request, this)
             except (NotConnected, SignInFailed):
                 raise
             except RetryLater as error:
@@ -191,8 +184,8 @@ class MaiaClient:
 
         Raises UpstreamSilent, or what having a token raises.
         """
-        make = partial(make_request, self._http, "GET", self._url(task_id or _NOBODY), params={"limit": 1})
-        answer = await self._ask(make, Attempt(backoff=0.0, left=0), whole=None)
+        request = self._line.http.make_request("GET", f"{self._target(task_id or _NOBODY)}?limit=1")
+        answer = await self._ask(request, Attempt(backoff=0.0, left=0), whole=None)
         return Probe(status=answer.status, server_time=read_http_date(answer.headers.get("Date", "")))
 
     async def _persist(self, attempt: Callable[[Attempt], Awaitable[T]]) -> T:
@@ -225,73 +218,71 @@ class MaiaClient:
         if left > 0:
             await self._clock.sleep(left)
 
-    def _url(self, task_id: str) -> str:
-        return f"{self._settings.base_url}/v1/ai/agents/tasks/{task_id}/messages"
+    def _target(self, task_id: str) -> str:
+        return f"{self._line.path}/v1/ai/agents/tasks/{quote(task_id, safe='')}/messages"
 
     async def _get(self, task_id: str, page_token: str | None, limit: int, this: Attempt) -> bytes:
-        make = partial(self._page_request, self._url(task_id), page_token, limit)
-        answer = await self._answered(make, this, whole=self._settings.max_page_bytes)
+        request = self._page_request(task_id, page_token, limit)
+        answer = await self._answered(request, this, whole=self._settings.max_page_bytes)
         if answer.status == 200:
             return answer.body
         raise refusal_of(answer, retry_after=self._retry_after(answer), page_token=page_token)
 
-    def _page_request(self, url: str, page_token: str | None, limit: int) -> httpx.Request:
-        params: dict[str, str | int] = {"limit": limit}
+    def _page_request(self, task_id: str, page_token: str | None, limit: int) -> Request:
+        target = f"{self._target(task_id)}?limit={limit}"
         if page_token is None:
-            return make_request(self._http, "GET", url, params=params)
+            return self._line.http.make_request("GET", target)
         size = len(page_token)
         try:
-            if size < _LONGEST_URL:  # to make the request of a longer one would cost many times its size
-                return make_request(self._http, "GET", url, params={**params, "paginationToken": page_token})
+            if size < _LONGEST_TOKEN:  # to make the request of a longer one would cost many times its size
+                target = f"{target}&paginationToken={quote_plus(page_token)}"
+                return self._line.http.make_request("GET", target)
         except RequestRefused:
             pass
         raise TokenRefused(f"the page token that the API gave ({size:,} characters) cannot be asked for")
 
-    async def _answered(
-        self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None = None
-    ) -> Answer:
+    async def _answered(self, request: Request, this: Attempt, *, whole: int | None = None) -> Answer:
         """Make a request, and after a 401 once more with another token, if there is one.
 
         And once more if that one ran out before its answer came: it was not refused for what it is.
         """
-        answer = await self._ask(make, this, whole=whole)
+        answer = await self._ask(request, this, whole=whole)
         if answer.status == 401 and await self._auth.replace(answer.bearer):
-            answer = await self._ask(make, this, whole=whole)
+            answer = await self._ask(request, this, whole=whole)
             ran_out = answer.status == 401 and self._auth.has_run_out(answer.bearer)
             if ran_out and await self._auth.replace(answer.bearer):
-                answer = await self._ask(make, this, whole=whole)
+                answer = await self._ask(request, this, whole=whole)
         return answer
 
-    async def _ask(self, make: Callable[[], httpx.Request], this: Attempt, *, whole: int | None) -> Answer:
+    async def _ask(self, request: Request, this: Attempt, *, whole: int | None) -> Answer:
         """Make a request in its turn.
 
         The token is made sure of before the turn is waited for, so that it does not cost the turn,
         and again in it: the wait may have been long.
         """
-        request = make()
         await self._auth.ready()
         async with self._pace.turn() as begun_in:
-            await self._auth.ready()
-            answer = await self._ask_now(request, whole)
-            asked_for = self._retry_after(answer)
+            answer = await self._ask_now(request, await self._auth.bearer(), whole)
+            asked_for = self._retry_after(answer) if answer.status == 429 else None
             pause = this.backoff if asked_for is None else asked_for
             self._pace.note_answer(answer.status, begun_in=begun_in, pause=pause)
         if answer.status < 500 and answer.status != 429:
             self.answers += 1
         return answer
 
-    async def _ask_now(self, request: httpx.Request, whole: int | None) -> Answer:
+    async def _ask_now(self, request: Request, bearer: Secret | None, whole: int | None) -> Answer:
         self.requests += 1
-        method: Literal["GET", "POST"] = "POST" if request.method == "POST" else "GET"
-        status, began = None, self._clock.monotonic()
+        status, began = None, self._clock.monotonic() if self._observers else 0.0
         try:
             deadline = self._settings.page_deadline
-            answer = await ask(self._http, request, whom=_WHOM, deadline=deadline, whole=whole)
+            answer = await self._line.http.ask(
+                request, whom=_WHOM, deadline=deadline, whole=whole, bearer=bearer
+            )
             status = answer.status
         finally:
             if self._observers:
                 seconds = self._clock.monotonic() - began
-                self._tell(RequestMade(method=method, status=status, seconds=seconds))
+                self._tell(RequestMade(method=request.method, status=status, seconds=seconds))
         return answer
 
     def _tell(self, observation: Observation) -> None:
@@ -302,6 +293,34 @@ class MaiaClient:
         """Return how long the API asks us to wait, in seconds within bounds; None if it does not say."""
         text, date = answer.headers.get("Retry-After", ""), answer.headers.get("Date", "")
         return read_retry_after(text, date=date, now=self._clock.now()) if text else None
+
+
+class _Line:
+    """The connections to the API, opened at the first request: until then, nothing of HTTP is loaded."""
+
+    def __init__(self, settings: ApiSettings, transport: httpx.AsyncBaseTransport | None) -> None:
+        self._settings = settings
+        self._transport = transport
+        self._opened: Connections | None = None
+
+    @property
+    def http(self) -> Connections:
+        """The connections. Raises ConfigError if none can be made as the settings say."""
+        if self._opened is None:
+            from maia_sync.maia.connection import open_api  # noqa: PLC0415 - httpx takes long to load
+
+            self._opened = open_api(self._settings.base_url, self._settings, transport=self._transport)
+        return self._opened
+
+    @property
+    def path(self) -> str:
+        """What the path of every request begins with."""
+        return self.http.server.target.rstrip("/")
+
+    async def aclose(self) -> None:
+        """Close them, if there are any."""
+        if self._opened is not None:
+            await self._opened.aclose()
 
 
 async def _decoded(body: bytes, limit: int) -> Page:

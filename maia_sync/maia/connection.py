@@ -1,14 +1,15 @@
-"""How are connections made, one request answered, and httpx's errors made ours? Here and nowhere else."""
+"""How are connections made, and one request answered, whichever library speaks HTTP for us?"""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import ssl
-from contextlib import asynccontextmanager, contextmanager
 from functools import partial
-from http.cookiejar import DefaultCookiePolicy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import unquote_to_bytes, urlencode
+from urllib.request import getproxies
 
 import httpx
 import msgspec
@@ -16,26 +17,32 @@ import msgspec
 from maia_sync.errors import (
     AnswerTooSlow,
     BrokenPage,
-    NotConnected,
+    ConfigError,
     RequestRefused,
     RetryLater,
     UpstreamSilent,
 )
 from maia_sync.maia.body import read_whole, read_words
+from maia_sync.maia.over_httpcore import OverHttpcore
+from maia_sync.maia.over_httpx import LOOPBACK, OverHttpx, server_at
+from maia_sync.maia.transport import Request
 from maia_sync.settings import Secret
 from maia_sync.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from maia_sync.maia.transport import Pairs, Reply, Server, Transport
+    from maia_sync.settings import ApiSettings
 
 # httpx tells every request line at INFO, page token included (promise P9).
 for _chatty in ("httpx", "httpcore"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-"""Never asked through a proxy, whatever the environment says of proxies."""
-_BEARER = "Bearer "
+LONGEST_TARGET = 65_536
+"""Characters of path and query that are asked for at most."""
+_NO_TOKEN = Secret("")
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,33 +59,118 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 class Connections:
     """Connections to one server; each serves one request at a time, and is dropped if one did not end well.
 
-    Each has an httpx client of its own. In a pool, httpcore (1.0.9) loses a connection for good if the
-    task is cancelled in the moment when an answer is closed, or before a new connection is begun; and
-    with as many lost as there may be, nothing could be asked any more.
+    There is no pool. In one, httpcore (1.0.9) loses a connection for good if the task is cancelled in the
+    moment when an answer is closed, or before a new connection is begun; and with as many lost as there
+    may be, nothing could be asked any more.
     """
 
-    def __init__(self, open_one: Callable[[], httpx.AsyncClient]) -> None:
+    def __init__(self, server: Server, open_one: Callable[[Server], Transport]) -> None:
+        self.server = server
+        self.headers: Pairs = (
+            (b"Host", server.netloc.encode()),
+            (b"Accept", b"application/json"),
+            (b"Accept-Encoding", b"gzip"),
+            (b"User-Agent", f"maia-sync/{__version__}".encode()),
+        )
+        """What goes with every request."""
+        self.login = _login(server.userinfo)
+        """What goes with a request that carries no token."""
         self._open_one = open_one
-        self._free = [open_one()]
+        self._free: list[Transport] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.build_request = self._free[0].build_request
 
-    @asynccontextmanager
-    async def one(self) -> AsyncIterator[httpx.AsyncClient]:
-        """Yield a connection that no other request uses: the one used last, or a new one."""
-        connection = self._free.pop() if self._free else self._open_one()
-        ended_well = False
+    def make_request(
+        self,
+        method: Literal["GET", "POST"],
+        target: str | None = None,
+        *,
+        form: Mapping[str, str] | None = None,
+        json: bytes | None = None,
+        text: bytes | None = None,
+    ) -> Request:
+        """Make a request that carries a form, JSON or plain text, if anything.
+
+        `target` is the path, percent-encoded; None for the address of the connections itself. Raises
+        RequestRefused for one that is too long.
+        """
+        target = self.server.target if target is None else target
+        if len(target) > LONGEST_TARGET:
+            raise RequestRefused("the address of the request is too long")
+        headers, body = self.headers, None
+        for carried, kind in (
+            (urlencode(form).encode() if form else None, b"application/x-www-form-urlencoded"),
+            (json, b"application/json"),
+            (text, b"text/plain; charset=utf-8"),
+        ):
+            if carried is not None:
+                body = carried
+                headers += ((b"Content-Type", kind), (b"Content-Length", b"%d" % len(carried)))
+        return Request(method=method, target=target, headers=headers, body=body)
+
+    async def ask(
+        self,
+        request: Request,
+        *,
+        whom: str,
+        deadline: float,
+        whole: int | None,
+        bearer: Secret | None = None,
+    ) -> Answer:
+        """Make one request, and return the answer whatever its status.
+
+        `whole` is the most bytes that the body of a 200 may have, which then must arrive whole within the
+        deadline (seconds, for everything). Other bodies, and all if it is None, are only read for what
+        they say: if they break, the status counts all the same. `whom` names the server in errors; `bearer`
+        is the token that goes along, if any.
+
+        Raises NotConnected (nothing was sent), AnswerTooSlow, UpstreamSilent, BrokenPage, PageTooLarge.
+        """
+        reply: Reply | None = None
+        connection, ended_well = self.take(), False
         try:
-            yield connection
+            async with asyncio.timeout(deadline):
+                authorization = _authorization(bearer) if bearer is not None else self.login
+                reply = await connection.send(request, request.headers + authorization)
+                try:
+                    body = await _read(reply, whole)
+                finally:
+                    await reply.aclose()
             ended_well = True
+            return Answer(status=reply.status, headers=reply.headers, body=body, bearer=bearer or _NO_TOKEN)
+        except Exception as error:
+            failure = _failure(error, connection, whom, deadline)
+            if failure is None:
+                raise
+            if reply is not None and not _must_be_whole(reply, whole):
+                return Answer(
+                    status=reply.status, headers=reply.headers, body=b"", bearer=bearer or _NO_TOKEN
+                )
+            if reply is not None and _broke_off(failure):
+                failure = BrokenPage(f"the answer began, but broke off: {failure}")
+            if failure is error:
+                raise
+            raise failure from error
         finally:
-            if ended_well and not self._closed:
-                self._free.append(connection)
-            else:
-                self._drop(connection)
+            self.give_back(connection, ended_well=ended_well)
 
-    def _drop(self, connection: httpx.AsyncClient) -> None:
+    def take(self) -> Transport:
+        """Return a connection that no other request uses: the one used last, or a new one."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.usable:
+                return connection
+            self._drop(connection)
+        return self._open_one(self.server)
+
+    def give_back(self, connection: Transport, *, ended_well: bool) -> None:
+        """Keep a connection for another request, if its own ended well."""
+        if ended_well and not self._closed:
+            self._free.append(connection)
+        else:
+            self._drop(connection)
+
+    def _drop(self, connection: Transport) -> None:
         """Close a connection in a task of its own, which nobody cancels."""
         closing = asyncio.create_task(connection.aclose())
         self._closing.add(closing)
@@ -103,110 +195,68 @@ def open_http(
     *,
     timeout: float,
     ca_file: Path | None,
-    auth: httpx.Auth | None = None,
+    library: Literal["httpx", "aiohttp"] = "httpx",
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> Connections:
     """Make connections to the server at this address as they are needed.
 
     `timeout` is the longest silence, in seconds. No redirect is followed: it could carry the token
-    elsewhere.
+    elsewhere. `transport` takes the network's place. Raises RequestRefused for an address that cannot be
+    asked for, and ConfigError if the library is not installed.
     """
-    trust = _trust(address, ca_file)
-    return Connections(partial(_open_one, timeout=timeout, trust=trust, auth=auth, transport=transport))
+    server = server_at(address, trust=_trust(address, ca_file), timeout=timeout)
+    if transport is not None or _may_take_a_proxy(server):
+        return Connections(server, partial(OverHttpx, transport=transport))
+    if library == "aiohttp":
+        return Connections(server, _over_aiohttp())
+    return Connections(server, OverHttpcore)
 
 
-def _open_one(
-    *,
-    timeout: float,
-    trust: ssl.SSLContext | bool,
-    auth: httpx.Auth | None,
-    transport: httpx.AsyncBaseTransport | None,
-) -> httpx.AsyncClient:
-    client = httpx.AsyncClient(
-        auth=auth,
-        timeout=timeout,
-        limits=httpx.Limits(max_connections=1),
-        headers={
-            "Accept": "application/json",
-            "Accept-Encoding": "gzip",
-            "User-Agent": f"maia-sync/{__version__}",
-        },
-        verify=trust,
-        mounts=dict.fromkeys(_LOOPBACK),
-        transport=transport,
-        follow_redirects=False,
-    )
-    # Nothing here lives on cookies, and a server that sets ever new ones would fill our memory.
-    client.cookies.jar.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    return client
+def open_api(
+    address: str, api: ApiSettings, *, transport: httpx.AsyncBaseTransport | None = None
+) -> Connections:
+    """Make connections as the settings of the API say. Raises ConfigError too for a bad api.ca_file."""
+    try:
+        return open_http(
+            address, timeout=api.timeout, ca_file=api.ca_file, library=api.transport, transport=transport
+        )
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError([f"api.ca_file: the certificates cannot be loaded: {reason}"]) from error
 
 
-def _trust(address: str, ca_file: Path | None) -> ssl.SSLContext | bool:
+def _over_aiohttp() -> Callable[[Server], Transport]:
+    try:
+        from maia_sync.maia.over_aiohttp import OverAiohttp  # noqa: PLC0415 - of an extra
+    except ImportError as error:
+        told = "api.transport: \"aiohttp\" needs one more package: pip install 'maia-sync[fast]'"
+        raise ConfigError([told]) from error
+    return OverAiohttp
+
+
+def _may_take_a_proxy(server: Server) -> bool:
+    """Tell whether the environment names any proxy: httpx finds out which, and for what."""
+    proxies = getproxies()
+    return server.host not in LOOPBACK and any(proxies.get(kind) for kind in ("http", "https", "all"))
+
+
+def _trust(address: str, ca_file: Path | None) -> ssl.SSLContext | None:
     """Return which certificates are trusted; a plain http:// address has none to check."""
     if address.startswith("http://"):
-        return False
-    return ssl.create_default_context(cafile=ca_file) if ca_file else True
+        return None
+    trust = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context()
+    trust.set_alpn_protocols(["http/1.1"])
+    return trust
 
 
-def make_request(
-    http: Connections,
-    method: str,
-    url: str,
-    *,
-    params: Mapping[str, str | int] | None = None,
-    form: Mapping[str, str] | None = None,
-    json: bytes | None = None,
-    text: bytes | None = None,
-) -> httpx.Request:
-    """Make a request that carries a form, JSON or plain text, if anything.
-
-    Raises RequestRefused for an address that cannot be asked for, such as one that is too long.
-    """
-    content, headers = json, None
-    if json is not None:
-        headers = {"Content-Type": "application/json"}
-    elif text is not None:
-        content, headers = text, {"Content-Type": "text/plain; charset=utf-8"}
-    try:
-        return http.build_request(method, url, params=params, data=form, content=content, headers=headers)
-    except httpx.InvalidURL as error:
-        raise RequestRefused("the address of the request is too long, or no address") from error
-
-
-async def ask(
-    http: Connections, request: httpx.Request, *, whom: str, deadline: float, whole: int | None
-) -> Answer:
-    """Make one request, and return the answer whatever its status.
-
-    `whole` is the most bytes that the body of a 200 may have, which then must arrive whole within the
-    deadline (seconds, for everything). Other bodies, and all if it is None, are only read for what
-    they say: if they break, the status counts all the same. `whom` names the server in errors.
-
-    Raises NotConnected (nothing was sent), AnswerTooSlow, UpstreamSilent, BrokenPage, PageTooLarge.
-    """
-    response: httpx.Response | None = None
-    body = b""
-    try:
-        with _converted(whom, deadline):
-            async with http.one() as connection, asyncio.timeout(deadline):
-                response = await connection.send(request, stream=True)
-                try:
-                    body = await _read(response, whole)
-                finally:
-                    await response.aclose()
-    except RetryLater as error:
-        if response is None:
-            raise
-        if _must_be_whole(response, whole):
-            if _broke_off(error):
-                raise BrokenPage(f"the answer began, but broke off: {error}") from error
-            raise
-    return Answer(
-        status=response.status_code,
-        headers=response.headers,
-        body=body,
-        bearer=Secret(response.request.headers.get("Authorization", "").removeprefix(_BEARER)),
-    )
+def _failure(error: Exception, connection: Transport, whom: str, deadline: float) -> RetryLater | None:
+    """Return our error for what went wrong; None for what nobody foresaw."""
+    if isinstance(error, RetryLater):
+        return error
+    failure = connection.convert(error, whom)
+    if failure is None and isinstance(error, TimeoutError):
+        return AnswerTooSlow(f"the answer of {whom} was not whole after {deadline:g} s")
+    return failure
 
 
 def _broke_off(error: RetryLater) -> bool:
@@ -214,59 +264,26 @@ def _broke_off(error: RetryLater) -> bool:
     return isinstance(error, UpstreamSilent) and not isinstance(error, AnswerTooSlow)
 
 
-def bearer_header(token: Secret) -> str:
-    """Return the Authorization header's value for a token (RFC 6750 section 2.1)."""
-    return f"{_BEARER}{token.reveal()}"
+def _authorization(bearer: Secret) -> Pairs:
+    """Return the header that carries a token (RFC 6750 section 2.1)."""
+    return ((b"Authorization", f"Bearer {bearer.reveal()}".encode()),)
 
 
-def _must_be_whole(response: httpx.Response, whole: int | None) -> bool:
-    return whole is not None and response.status_code == 200
+def _login(userinfo: bytes) -> Pairs:
+    """Return the header for the name and password of an address (RFC 7617)."""
+    if not userinfo:
+        return ()
+    name, _, password = userinfo.partition(b":")
+    login = b"%b:%b" % (unquote_to_bytes(name), unquote_to_bytes(password))
+    return ((b"Authorization", b"Basic " + base64.b64encode(login)),)
 
 
-async def _read(response: httpx.Response, whole: int | None) -> bytes:
-    """Read the body from the stream itself: httpx's own readers unpack without a bound."""
-    raw = response.stream
-    if not isinstance(raw, httpx.AsyncByteStream):
-        raise TypeError
-    codings = response.headers.get_list("Content-Encoding", split_commas=True)
-    if whole is None or response.status_code != 200:
-        return await read_words(raw, codings)
-    return await read_whole(raw, codings, response.headers.get("Content-Length", ""), most=whole)
+def _must_be_whole(reply: Reply, whole: int | None) -> bool:
+    return whole is not None and reply.status == 200
 
 
-@contextmanager
-def _converted(whom: str, deadline: float) -> Iterator[None]:
-    """Turn httpx's errors, and a deadline that has passed, into ours."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise AnswerTooSlow(f"the answer of {whom} was not whole after {deadline:g} s") from error
-    except httpx.DecodingError as error:
-        raise BrokenPage(f"the answer of {whom} could not be unpacked") from error
-    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout) as error:
-        raise NotConnected(f"{whom} cannot be reached: {_name(error)}") from error
-    except httpx.ReadTimeout as error:
-        raise AnswerTooSlow(f"no whole answer from {whom}: {_name(error)}") from error
-    except httpx.HTTPError as error:
-        raise UpstreamSilent(f"no whole answer from {whom}: {_name(error)}") from error
-
-
-def _name(error: Exception) -> str:
-    """Name a transport error by its kind."""
-    names = {
-        "ConnectError": "the connection could not be made",
-        "ConnectTimeout": "the connection was not made in time",
-        "PoolTimeout": "no connection was free in time",
-        "ReadTimeout": "nothing came in time",
-        "ReadError": "the connection broke",
-        "WriteError": "the connection broke",
-        "RemoteProtocolError": "the connection ended before the answer did, or it was no HTTP",
-        "ProxyError": "the proxy refused",
-    }
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return "its certificate is not trusted (see api.ca_file)"
-        cause = cause.__cause__ or cause.__context__
-    kind = type(error).__name__
-    return names.get(kind, kind)
+async def _read(reply: Reply, whole: int | None) -> bytes:
+    codings = reply.headers.get_list("Content-Encoding", split_commas=True)
+    if whole is None or reply.status != 200:
+        return await read_words(reply.body, codings)
+    return await read_whole(reply.body, codings, reply.headers.get("Content-Length", ""), most=whole)

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from contextlib import asynccontextmanager
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from maia_sync.clock import Clock
@@ -56,15 +55,9 @@ class Pace:
         """How many requests may be on their way at a time just now."""
         return self._gate.limit
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[int]:
-        """Wait for a request's turn and hold it meanwhile; yields the round, for `note_answer`."""
-        await self._gate.enter()
-        try:
-            await self._wait_for_slot()
-            yield self._round
-        finally:
-            self._gate.leave()
+    def turn(self) -> Turn:
+        """Return a request's turn."""
+        return Turn(self)
 
     async def rest(self, seconds: float) -> None:
         """Wait before a request is repeated: so long, and until a pause is over, in one."""
@@ -95,6 +88,20 @@ class Pace:
             self._successes = 0
             self._gate.set_limit(self._gate.limit + 1)
 
+    async def enter(self) -> int:
+        """Wait for a request's turn, which `leave` must end; returns the round."""
+        await self._gate.enter()
+        try:
+            await self._wait_for_slot()
+        except BaseException:
+            self._gate.leave()
+            raise
+        return self._round
+
+    def leave(self) -> None:
+        """End a turn, so that another request may leave."""
+        self._gate.leave()
+
     async def _wait_for_slot(self) -> None:
         """Wait until there is no pause and the request's own slot has come."""
         while True:
@@ -115,6 +122,21 @@ class Pace:
             if left <= _INSTANT:
                 return
             await self._sleep(left)
+
+
+class Turn:
+    """Waits for a request's turn and holds it meanwhile: `async with` yields the round, for `note_answer`."""
+
+    __slots__ = ("_pace",)
+
+    def __init__(self, pace: Pace) -> None:
+        self._pace = pace
+
+    async def __aenter__(self) -> int:
+        return await self._pace.enter()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pace.leave()
 
 
 class _Gate:

@@ -16,7 +16,6 @@ from maia_sync.errors import (
     RetryLater,
     SignInFailed,
 )
-from maia_sync.maia.connection import ask, make_request, open_http
 from maia_sync.maia.pace import read_retry_after
 from maia_sync.settings import Secret, read_secret_file
 
@@ -93,18 +92,19 @@ class SignIn:
 
     async def _post(self, form: dict[str, str]) -> Answer:
         deadline = min(self._api.page_deadline, _LONGEST_DEADLINE)
-        if self._http is None:
-            self._http = open_http(
-                self._settings.token_url,
-                timeout=self._api.timeout,
-                ca_file=self._api.ca_file,
-                transport=self._transport,
-            )
         try:
-            request = make_request(self._http, "POST", self._settings.token_url, form=form)
-            return await ask(self._http, request, whom=_WHOM, deadline=deadline, whole=_MOST_BYTES)
+            http = self._opened()
+            request = http.make_request("POST", form=form)
+            return await http.ask(request, whom=_WHOM, deadline=deadline, whole=_MOST_BYTES)
         except (BrokenPage, RequestRefused) as error:
             raise _unreadable() from error
+
+    def _opened(self) -> Connections:
+        if self._http is None:
+            from maia_sync.maia.connection import open_api  # noqa: PLC0415 - httpx takes long to load
+
+            self._http = open_api(self._settings.token_url, self._api, transport=self._transport)
+        return self._http
 
     async def aclose(self) -> None:
         """Close the connection, if there is one."""

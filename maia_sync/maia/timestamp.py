@@ -9,11 +9,14 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from maia_sync.model import NO_TIMESTAMP
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d):(\d\d)(?:\.(\d+))?(?:[Zz]|([+-])(\d\d):(\d\d))", re.ASCII
@@ -46,6 +49,54 @@ def read_instant(text: str) -> Instant:
             nanoseconds = minute[0] + int((digits + "000000000")[:11])
             return Instant(nanoseconds, f"{minute[1]}{seconds}.{(fraction + '000000')[:6]}", b"")
     return _read_any(text)
+
+
+class Instants(NamedTuple):
+    """The timestamps of many events, read: columns of Instant's fields."""
+
+    nanoseconds: list[int]
+    occurred_at: list[str | None]
+    payload_parts: list[bytes] | None
+    """None: no text has any."""
+
+
+def read_instants(texts: Sequence[str]) -> Instants:
+    """Read timestamps as `read_instant` does each, for a third of its cost where they are spelt alike."""
+    alike = _read_alike(texts) if texts else None
+    if alike is not None:
+        return alike
+    instants = [read_instant(text) for text in texts]
+    return Instants(
+        [instant.nanoseconds for instant in instants],
+        [instant.occurred_at for instant in instants],
+        [instant.payload_part for instant in instants],
+    )
+
+
+def _read_alike(texts: Sequence[str]) -> Instants | None:
+    """Read texts that are all `YYYY-MM-DDTHH:MM:SS.f...Z`, with one to nine digits of a second; else None."""
+    size, together = len(texts[0]), "".join(texts)
+    if not 22 <= size <= 30 or {*map(len, texts)} != {size} or not together.isascii():
+        return None
+    places = (17, 18, *range(20, size - 1))
+    digits = "".join([together[place::size] for place in places])
+    ends = {*together[19::size]}, {*together[size - 1 :: size]}
+    if not digits.isdigit() or ends != ({"."}, {"Z"}) or max(together[17::size]) > "5":
+        return None
+    prefixes = [text[:17] for text in texts]
+    minutes = {prefix: _utc_minute(prefix) for prefix in {*prefixes}}
+    starts = {prefix: minute[0] for prefix, minute in minutes.items() if minute is not None}
+    if len(starts) < len(minutes):
+        return None
+    scale, packed = 10 ** (30 - size), together.replace(".", "")
+    nanoseconds = [
+        starts[prefix] + int(packed[at : at + size - 19]) * scale
+        for prefix, at in zip(prefixes, range(17, len(packed), size - 1), strict=True)
+    ]
+    spaced = together.replace("T", " ").replace("t", " ")
+    shown, missing = min(size - 1, 26), "0" * max(27 - size, 0)
+    occurred: list[str | None] = [spaced[at : at + shown] + missing for at in range(0, len(together), size)]
+    return Instants(nanoseconds, occurred, None)
 
 
 @lru_cache(maxsize=256)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
@@ -30,9 +31,14 @@ from maia_sync.maia.element import (
     read_element,
 )
 from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, TooMany, items_of, members_of
-from maia_sync.maia.timestamp import NOWHERE, read_instant
+from maia_sync.maia.timestamp import read_instants
 from maia_sync.model import Event, OutgoingMessage, Page, Quarantined
+from maia_sync.page_events import PageEvents
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_FRONT = b'{"results":['
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _SHORTEST_REPEAT = len('"data":1,')
 _MOST_ELEMENTS = 100_000
@@ -40,6 +46,7 @@ _MOST_ELEMENTS = 100_000
 _MOST_BRACES = 1_000_000
 _MOST_COMMAS = 1_000_000
 _LONGEST_TOKEN = 1 << 20
+_WHOLE = len('{"data":,"groupId":"","timestamp":""}')
 
 
 class _WireElement(msgspec.Struct, gc=False):
@@ -49,7 +56,7 @@ class _WireElement(msgspec.Struct, gc=False):
 
 
 class _WirePage(msgspec.Struct, gc=False):
-    results: msgspec.Raw
+    results: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     more: str | None = None
     nextCursor: str | None = None  # noqa: N815 - the contract's spelling
 
@@ -67,21 +74,19 @@ def decode_page(body: bytes, *, limit: int = 0) -> Page:
     Raises BrokenPage if it is not a page with a `results` array.
     """
     text = body.removeprefix(_BYTE_ORDER_MARK)
-    try:
-        wire = _decode_wire_page(text)
-        results, next_token = bytes(wire.results), wire.more or wire.nextCursor or None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        results, next_token = _cut_page(text)
-    if results[:1] != b"[":
-        raise BrokenPage("the answer has no results array")
-    if next_token is not None and (len(next_token) > _LONGEST_TOKEN or not is_storable(next_token)):
-        raise BrokenPage("the answer's page token cannot be stored")
     quarantined: list[Quarantined] = []
+    cut = _cut_at_the_ends(text)
+    results, next_token = cut or _cut(text)
     events = _read_all_proven(results)
+    if events is None and cut is not None:
+        results, next_token = _cut(text)
+        events = None if results == cut[0] else _read_all_proven(results)
     if events is None:
         elements = [_read_alone(raw) for raw in _cut_results(results)]
         events = [element for element in elements if isinstance(element, Event)]
         quarantined = [element for element in elements if isinstance(element, Quarantined)]
+    if next_token is not None and (len(next_token) > _LONGEST_TOKEN or not is_storable(next_token)):
+        raise BrokenPage("the answer's page token cannot be stored")
     return Page(
         events=events,
         quarantined=quarantined,
@@ -124,19 +129,93 @@ def names_task(body: bytes, task_id: str) -> bool:
         return False
 
 
-def _read_all_proven(results: bytes) -> list[Event] | None:
+def _cut_at_the_ends(text: bytes) -> tuple[bytes, str | None] | None:
+    """Cut a page that begins with its results, as far as the last bracket; None where that cannot be.
+
+    msgspec then need not go through all of it to find where they end. What is cut off is proven to be
+    right if the results can be decoded: both parts together are the page, and both are valid.
+    """
+    end = text.rfind(b"]") + 1
+    if not text.startswith(_FRONT) or text[end : end + 1] not in (b",", b"}"):
+        return None
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        wire = _decode_wire_page(b"{" + text[end:].removeprefix(b","))
+        if wire.results is UNSET:
+            return text[len(_FRONT) - 1 : end], _token_in(wire)
+    return None
+
+
+def _cut(text: bytes) -> tuple[bytes, str | None]:
+    """Cut a page into its results and its next token. Raises BrokenPage."""
+    try:
+        wire = _decode_wire_page(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        results, next_token = _cut_by_hand(text)
+    else:
+        results, next_token = b"" if wire.results is UNSET else bytes(wire.results), _token_in(wire)
+    if results[:1] != b"[":
+        raise BrokenPage("the answer has no results array")
+    return results, next_token
+
+
+def _token_in(wire: _WirePage) -> str | None:
+    return wire.more or wire.nextCursor or None
+
+
+def _read_all_proven(results: bytes) -> Sequence[Event] | None:
     """Read all elements the fast way, or return None if a single byte is unaccounted for.
 
     A compact array of objects that hold nothing but the known fields, each once, has a length
     that follows from their values. Anything else (an unknown field, a repeated one, an escape in
     a group, a blank) makes the bytes longer than that, never shorter: equal length is a proof.
-
-    The loop runs for every event of every backfill, so what `make_event` does stands here again.
     """
     plain = results.isascii()
     wires = _decode_wires(results, plain=plain)
     if wires is None:
         return None
+    raws, groups, texts = _columns_of(wires)
+    if {*map(type, raws)} != {msgspec.Raw} or {*map(type, groups)} != {str} or {*map(type, texts)} != {str}:
+        return _read_each(wires, len(results), plain=plain)
+    length = 1 + len(wires) * (1 + _WHOLE) + sum(map(len, raws))
+    for column in (groups, texts):
+        length += sum(map(len, column)) if plain else len("".join(column).encode())
+    if length != len(results) or max(map(len, groups)) * 4 > MAX_GROUP_BYTES:
+        return None
+    return _read_columns(raws, groups, texts)
+
+
+def _columns_of(wires: list[_WireElement]) -> tuple[list[Any], list[Any], list[Any]]:
+    return (
+        [wire.data for wire in wires],
+        [wire.groupId for wire in wires],
+        [wire.timestamp for wire in wires],
+    )
+
+
+def _read_columns(raws: list[msgspec.Raw], groups: list[str], texts: list[str]) -> PageEvents | None:
+    """Make events of elements that hold each of the known fields, or return None if one may be too deep."""
+    data = [str(raw, "utf-8") for raw in raws]
+    if max(map(len, data)) > MAX_DEPTH and any(map(_may_be_too_deep, data)):
+        return None
+    instants = read_instants(texts)
+    if instants.payload_parts is None:
+        digests = [hashed.digest() for hashed in map(sha256, raws)]
+    else:
+        digests = [
+            digest_of(each, None, part) for each, part in zip(data, instants.payload_parts, strict=True)
+        ]
+    return PageEvents(
+        group_ids=groups,
+        timestamps=instants.nanoseconds,
+        timestamp_texts=texts,
+        occurred_ats=instants.occurred_at,
+        data=data,
+        digests=digests,
+    )
+
+
+def _read_each(wires: list[_WireElement], size: int, *, plain: bool) -> list[Event] | None:
+    """Read elements of which some lack a field, or hold null there; `size` is theirs together, in bytes."""
     length = 1 + max(len(wires), 1)
     events: list[Event] = []
     for wire in wires:
@@ -145,38 +224,32 @@ def _read_all_proven(results: bytes) -> list[Event] | None:
         data = None
         if raw is not UNSET:
             data = str(raw, "utf-8")
-            size = len(raw)
-            if size > MAX_DEPTH and _may_be_too_deep(data):
-                return None
-            length += 7 + size
+            length += 7 + len(raw)
             members = 1
+            if len(raw) > MAX_DEPTH and _may_be_too_deep(data):
+                return None
         if group is UNSET:
             group = None
         else:
-            length += 10 + (4 if group is None else 2 + (len(group) if plain else len(group.encode())))
+            length += 10 + _length_of(group, plain=plain)
             members += 1
             if group and len(group) * 4 > MAX_GROUP_BYTES:
                 return None
         if text is UNSET:
             text = None
         else:
-            length += 12 + (4 if text is None else 2 + (len(text) if plain else len(text.encode())))
+            length += 12 + _length_of(text, plain=plain)
             members += 1
         length += 2 if members < 2 else 1 + members
-        instant = NOWHERE if text is None else read_instant(text)
-        part = instant.payload_part
-        events.append(
-            Event(
-                group_id=group or "",
-                timestamp=instant.nanoseconds,
-                timestamp_text=text,
-                occurred_at=instant.occurred_at,
-                data=data,
-                extra=None,
-                digest=digest_of(data, None, part) if part or data is None else sha256(raw).digest(),  # type: ignore[arg-type]
-            )
-        )
-    return events if length == len(results) else None
+        events.append(make_event(data=data, group_id=group or "", timestamp_text=text, extra=None))
+    return events if length == size else None
+
+
+def _length_of(text: str | None, *, plain: bool) -> int:
+    """Return how many bytes a string, or null, takes as JSON that needs no escape."""
+    if text is None:
+        return len("null")
+    return 2 + (len(text) if plain else len(text.encode()))
 
 
 def _decode_wires(results: bytes, *, plain: bool) -> list[_WireElement] | None:
@@ -195,7 +268,7 @@ def _decode_wires(results: bytes, *, plain: bool) -> list[_WireElement] | None:
 
 
 def _may_be_too_deep(text: str) -> bool:
-    return text.count("[") + text.count("{") >= MAX_DEPTH
+    return len(text) > MAX_DEPTH and text.count("[") + text.count("{") >= MAX_DEPTH
 
 
 def _too_many() -> PageTooLarge:
@@ -254,7 +327,7 @@ def _read_alone(raw: bytes) -> Event | Quarantined:
     return event if event.extra is None or len(raw) == length else read_element(raw)
 
 
-def _cut_page(body: bytes) -> tuple[bytes, str | None]:
+def _cut_by_hand(body: bytes) -> tuple[bytes, str | None]:
     """Cut a page that msgspec refused into its results and its next token."""
     try:
         fields = {json.loads(name, strict=False): value for name, value in members_of(body)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from maia_sync.errors import MaiaSyncError
-from maia_sync.maia.connection import ask, make_request, open_http
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,8 +48,8 @@ class Pinger:
         """Ping once. Returns None, or a sentence for a warning; it raises nothing."""
         try:
             http = self._open()
-            request = make_request(http, "GET", self._url.reveal())
-            answer = await ask(http, request, whom=_WHOM, deadline=self._deadline, whole=None)
+            request = http.make_request("GET")
+            answer = await http.ask(request, whom=_WHOM, deadline=self._deadline, whole=None)
         except MaiaSyncError as error:
             return str(error)
         except OSError as error:  # the certificates could not be loaded
@@ -63,5 +62,7 @@ class Pinger:
 
     def _open(self) -> Connections:
         if self._http is None:
+            from maia_sync.maia.connection import open_http  # noqa: PLC0415 - httpx takes long to load
+
             self._http = open_http(self._url.reveal(), timeout=self._deadline, ca_file=self._ca_file)
         return self._http

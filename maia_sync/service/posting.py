@@ -13,7 +13,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from maia_sync.errors import ArchiveError
-from maia_sync.maia.connection import ask, make_request, open_http
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,9 +62,11 @@ def post_checkpoint(
 
 
 async def _post(url: Secret, checkpoint: str, ca_file: Path | None, deadline: float) -> int:
+    from maia_sync.maia.connection import open_http  # noqa: PLC0415 - httpx takes long to load
+
     http = open_http(url.reveal(), timeout=deadline, ca_file=ca_file)
     try:
-        request = make_request(http, "POST", url.reveal(), text=checkpoint.encode())
-        return (await ask(http, request, whom=_WHOM, deadline=deadline, whole=None)).status
+        request = http.make_request("POST", text=checkpoint.encode())
+        return (await http.ask(request, whom=_WHOM, deadline=deadline, whole=None)).status
     finally:
         await http.aclose()

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache, partial
+from itertools import chain, count, repeat
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from sqlalchemy import func, select
 
 from maia_sync.facet_settings import FACETS
+from maia_sync.page_events import NewRows, events_of
 from maia_sync.store.copying import NULL, copy_lines, field
 from maia_sync.store.schema import task_event
 
@@ -24,11 +26,14 @@ if TYPE_CHECKING:
 
     from maia_sync.model import NewRow, TaskLog
     from maia_sync.store.database import Transaction
-    from maia_sync.store.facets import FacetReader, FacetRow
+    from maia_sync.store.facets import FacetColumns, FacetReader
 
-_ROWS_PER_INSERT = 50
+_ROWS_PER_INSERT = (100, 10)
+"""What is left over goes in one of its own. More in one is hardly quicker, and each row of one takes 2 kB."""
 _EMPTY_OR_NULL = frozenset(("group_id", "timestamp_text"))
 """Columns that can hold an empty text."""
+_LEFT_OUT = frozenset(("extra", "canonical", *FACETS))
+"""Columns that are left out where none of many rows has them; of few, not to need ever other statements."""
 _MOMENTS = ("occurred_at", "first_seen_at", "last_changed_at", "vanished_at", "pruned_at", "erased_at")
 
 
@@ -51,7 +56,7 @@ class EventColumns:
 
 def insert_new_rows(
     tx: Transaction, log: TaskLog, rows: Sequence[NewRow], run_id: int | None, reader: FacetReader
-) -> list[FacetRow]:
+) -> FacetColumns:
     """Insert events with their facets, and return these.
 
     If one of the events' keys is stored already, the transaction ends with KeysTaken.
@@ -59,9 +64,9 @@ def insert_new_rows(
     The whole transaction, on purpose: a savepoint, or a statement that can be undone alone, has
     SQLite keep a copy of every page that it touches, which costs a fifth of the insert.
     """
+    facets = reader.read_all(events_of(rows).data)
     if not rows:
-        return []
-    facets = [reader.read(row.event.data) for row in rows]
+        return facets
     columns = _columns(tx, log, rows, facets)
     columns.constant.update(run_id="" if run_id is None else run_id, facets_version=reader.version)
     insert_columns(tx, columns)
@@ -76,25 +81,33 @@ def insert_columns(tx: Transaction, columns: EventColumns) -> None:
         _insert(tx, columns)
 
 
-def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list[FacetRow]) -> EventColumns:
-    events = [row.event for row in rows]
+def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: FacetColumns) -> EventColumns:
+    events = events_of(rows)
     constant: dict[str, Any] = {"task_id": log.task_id, "revision": 0}
     varying: dict[str, Sequence[Any]] = {
-        "group_id": [event.group_id for event in events],
-        "timestamp": [event.timestamp for event in events],
-        "ordinal": [row.ordinal for row in rows],
-        "data": [event.data or "" for event in events],
-        "extra": [event.extra or "" for event in events],
-        "occurred_at": [event.occurred_at or "" for event in events],
-        "timestamp_text": [event.timestamp_text for event in events],
-        "seq": [-row.seq for row in rows] if log.newest_first else [row.seq for row in rows],
-        "digest": [event.digest for event in events],
-        "canonical": ["" if row.canonical is None else row.canonical for row in rows],
+        "group_id": events.group_ids,
+        "timestamp": events.timestamps,
+        "data": _or_empty(events.data),
+        "occurred_at": _or_empty(events.occurred_ats),
+        "timestamp_text": events.timestamp_texts,
+        "digest": events.digests,
+        "extra": _or_empty(events.extras or ("",) * len(rows)),
     }
-    varying.update(zip(FACETS, zip(*facets, strict=True), strict=True))
-    for name in ("extra", "canonical", *FACETS):
-        if varying[name].count("") == len(rows):
-            del varying[name]
+    if isinstance(rows, NewRows):
+        constant["ordinal"] = 0
+        varying["seq"] = rows.places
+    else:
+        varying["ordinal"] = [row.ordinal for row in rows]
+        varying["seq"] = [row.seq for row in rows]
+        varying["canonical"] = [row.canonical or "" for row in rows]
+    if log.newest_first:
+        varying["seq"] = [-place for place in varying["seq"]]
+    varying.update(zip(FACETS, facets, strict=True))
+    varying = {
+        name: values
+        for name, values in varying.items()
+        if len(rows) < _ROWS_PER_INSERT[0] or name not in _LEFT_OUT or values.count("") < len(values)
+    }
     moments = _Moments(tx, log, rows)
     for name in ("first_seen_at", "last_changed_at"):
         if moments.are_one:
@@ -104,76 +117,99 @@ def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: list
     return EventColumns(constant=constant, varying=varying)
 
 
+def _or_empty(column: Sequence[Any]) -> Sequence[Any]:
+    return column if None not in column else [each or "" for each in column]
+
+
 def _insert(tx: Transaction, columns: EventColumns) -> None:
     """Insert by statements of many rows each; what is the same in all is bound once for each statement."""
     varying = columns.varying
     varying["digest"] = [bytearray(digest) for digest in varying["digest"]]  # see EventColumns
-    constants = tuple(columns.constant.values())
-    # A "?" behind "?3" is the fourth parameter.
-    marks = [f"nullif(?{at}, '')" for at in range(1, len(constants) + 1)]
-    marks += [
-        "nullif(?, '')" if "" in values and name not in _EMPTY_OR_NULL else "?"
-        for name, values in varying.items()
-    ]
-    into = f"INSERT OR ROLLBACK INTO task_event ({columns.names}) VALUES "
-    one_row = f"({','.join(marks)})"
+    same = tuple(columns.constant.values())
+    known = tuple(value != "" for value in same)
+    nullable = tuple(
+        name in FACETS or ("" in values and name not in _EMPTY_OR_NULL) for name, values in varying.items()
+    )
     values = list(zip(*varying.values(), strict=True))
-    whole = len(values) - len(values) % _ROWS_PER_INSERT
-    full = [
-        (*constants, *chain.from_iterable(values[at : at + _ROWS_PER_INSERT]))
-        for at in range(0, whole, _ROWS_PER_INSERT)
+    at = 0
+    for rows in (*_ROWS_PER_INSERT, len(values) % _ROWS_PER_INSERT[-1]):
+        end = len(values) - (len(values) - at) % rows if rows else at
+        if end > at:
+            statement = _insert_statement(columns.names, known, nullable, rows)
+            some = [
+                (*same, *chain.from_iterable(values[start : start + rows])) for start in range(at, end, rows)
+            ]
+            tx.connection.exec_driver_sql(statement, some)
+        at = end
+
+
+@lru_cache(maxsize=64)
+def _insert_statement(names: str, known: tuple[bool, ...], nullable: tuple[bool, ...], rows: int) -> str:
+    """Return the statement for so many rows; `known`: which of the values that all share are not NULL."""
+    same = [f"?{at}" if is_known else "NULL" for at, is_known in enumerate(known, 1)]
+    numbers = count(len(known) + 1)
+    # nullif() would cost as much as binding a value; to compare costs a fifth of that.
+    marks = ["CASE WHEN ?{0} = '' THEN NULL ELSE ?{0} END" if each else "?{0}" for each in nullable]
+    each_row = [
+        f"({','.join([*same, *(mark.format(next(numbers)) for mark in marks)])})" for _ in range(rows)
     ]
-    if full:
-        tx.connection.exec_driver_sql(into + ",".join([one_row] * _ROWS_PER_INSERT), full)
-    if values[whole:]:
-        rest = (*constants, *chain.from_iterable(values[whole:]))
-        tx.connection.exec_driver_sql(into + ",".join([one_row] * (len(values) - whole)), rest)
+    return f"INSERT OR ROLLBACK INTO task_event ({names}) VALUES {','.join(each_row)}"
 
 
 def _copy(tx: Transaction, columns: EventColumns) -> None:
     """Send the rows as COPY's text format, which is quicker made here than value by value in the driver."""
-    texts: list[Iterable[str]] = []
-    for name, value in columns.constant.items():
-        zone = "+00" if name in _MOMENTS else ""
-        texts.append(repeat(NULL if value == "" else f"{value}{zone}"))
-    for name, values in columns.varying.items():
-        texts.append(_fields(name, values))
-    copy_lines(tx, f"task_event ({columns.names})", ["\t".join(line) + "\n" for line in zip(*texts)])  # noqa: B905 - repeat() has no end
+    same = [_fields(name, (value,)) for name, value in columns.constant.items()]
+    start = "\t".join(chain.from_iterable(same))
+    texts = [_fields(name, values) for name, values in columns.varying.items()]
+    lines = map("\t".join, zip(repeat(start), *texts))
+    copy_lines(tx, f"task_event ({columns.names})", lines)
 
 
 def _fields(name: str, values: Sequence[Any]) -> Iterable[str]:
     """Return a column's values as fields."""
     if name in _FIELDS:
-        return map(_FIELDS[name], values)
-    distinct = {value: field(value) for value in set(values)}  # a page has few
+        return _FIELDS[name](values)
+    distinct = {value: field(str(value)) for value in set(values)}  # a page has few
     if name != "group_id":
         distinct[""] = NULL
     return [distinct[value] for value in values]
 
 
-def _text_or_null(value: str) -> str:
-    return field(value) if value else NULL
+def _texts_or_nulls(values: Sequence[str]) -> Iterable[str]:
+    return values if _are_plain(values) else [field(value) if value else NULL for value in values]
 
 
-def _number_or_null(value: Any) -> str:
-    return NULL if value == "" else str(value)
+def _texts(values: Sequence[str | None]) -> Iterable[str]:
+    return values if _are_plain(values) else map(field, values)
 
 
-def _bytes_or_null(value: Any) -> str:
-    return NULL if value == "" else f"\\\\x{value.hex()}"
+def _are_plain(values: Sequence[str | None]) -> TypeGuard[Sequence[str]]:
+    """Tell whether none of a page's texts is absent, empty, or has a character to be escaped."""
+    if "" in values or None in values:
+        return False
+    together = "".join(cast("Sequence[str]", values))
+    return not ("\\" in together or "\n" in together or "\r" in together or "\t" in together)
 
 
-def _moment_or_null(value: str) -> str:
-    return f"{value}+00" if value else NULL
+def _numbers_or_nulls(values: Sequence[Any]) -> Iterable[str]:
+    return [NULL if value == "" else str(value) for value in values] if "" in values else map(str, values)
 
 
-_FIELDS: dict[str, Callable[[Any], str]] = {
-    **dict.fromkeys(("timestamp", "ordinal", "seq", "revision"), str),
-    "timestamp_text": field,
-    **dict.fromkeys(("data", "extra", "tool_call_id"), _text_or_null),
-    **dict.fromkeys(("run_id", "duration_ms", "input_tokens", "output_tokens", "cost"), _number_or_null),
-    **dict.fromkeys(("digest", "canonical"), _bytes_or_null),
-    **dict.fromkeys(_MOMENTS, _moment_or_null),
+def _bytes_or_nulls(values: Sequence[Any]) -> Iterable[str]:
+    return [NULL if value == "" else f"\\\\x{value.hex()}" for value in values]
+
+
+def _moments_or_nulls(values: Sequence[str]) -> Iterable[str]:
+    return [f"{value}+00" if value else NULL for value in values]
+
+
+_FIELDS: dict[str, Callable[[Sequence[Any]], Iterable[str]]] = {
+    **dict.fromkeys(("timestamp", "ordinal", "seq", "revision"), partial(map, str)),
+    "timestamp_text": _texts,
+    **dict.fromkeys(("data", "extra", "tool_call_id"), _texts_or_nulls),
+    **dict.fromkeys(("run_id", "duration_ms", "input_tokens", "output_tokens", "cost"), _numbers_or_nulls),
+    **dict.fromkeys(("digest", "canonical"), _bytes_or_nulls),
+    **dict.fromkeys(_MOMENTS, _moments_or_nulls),
 }
 """How the values of a column are written; those of the others, of which a page has few, as texts."""
 
@@ -186,9 +222,7 @@ class _Moments:
 
     def __init__(self, tx: Transaction, log: TaskLog, rows: Sequence[NewRow]) -> None:
         self.now = self._text(tx.now)
-        self._latest = {
-            place: max(tx.now, _last_seen(tx, log, place)) for place in {row.seq for row in rows if row.tie}
-        }
+        self._latest = {place: max(tx.now, _last_seen(tx, log, place)) for place in _shared_places(rows)}
         self.are_one = not self._latest
 
     def of(self, row: NewRow) -> str:
@@ -199,6 +233,10 @@ class _Moments:
 
     def _text(self, when: datetime) -> str:
         return f"{when:%Y-%m-%d %H:%M:%S.%f}"
+
+
+def _shared_places(rows: Sequence[NewRow]) -> set[int]:
+    return set() if isinstance(rows, NewRows) else {row.seq for row in rows if row.tie}
 
 
 def _last_seen(tx: Transaction, log: TaskLog, place: int) -> datetime:

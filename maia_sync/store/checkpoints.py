@@ -10,17 +10,26 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.errors import LeaseLost
 from maia_sync.model import Checkpoint, Cursor, Gap, Lease, Reconcile, SeenRows
+from maia_sync.store.leases import among_tasks, ids_of
 from maia_sync.store.schema import checkpoint
+from maia_sync.store.upserting import upserting
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Row
+
     from maia_sync.store.database import Transaction
 
 
-_READ = select(checkpoint).where(checkpoint.c.task_id == bindparam("of_task"))
+_READ = {
+    is_postgresql: select(checkpoint).where(among_tasks(checkpoint.c.task_id, is_postgresql=is_postgresql))
+    for is_postgresql in (False, True)
+}
+"""By whether the database is PostgreSQL."""
 _ADVANCE = (
     update(checkpoint)
     .where(checkpoint.c.task_id == bindparam("of_task"), checkpoint.c.epoch <= bindparam("new_epoch"))
@@ -32,9 +41,24 @@ _ADVANCE = (
 
 def read_checkpoint(tx: Transaction, task_id: str) -> Checkpoint | None:
     """Return the task's checkpoint, or None if it was never walked."""
-    row = tx.connection.execute(_READ, {"of_task": task_id}).one_or_none()
-    if row is None:
-        return None
+    of_tasks = {"of_tasks": ids_of(tx, [task_id])}
+    row = tx.connection.execute(_READ[tx.is_postgresql], of_tasks).one_or_none()
+    return None if row is None else _from_row(row)
+
+
+def read_checkpoints(tx: Transaction, task_ids: Sequence[str]) -> dict[str, Checkpoint]:
+    """Return the tasks' checkpoints; who was never walked has none.
+
+    None at all where one of them cannot be read: that is its task's own trouble, and nobody else's.
+    """
+    try:
+        found = tx.connection.execute(_READ[tx.is_postgresql], {"of_tasks": ids_of(tx, task_ids)})
+        return {row.task_id: _from_row(row) for row in found}
+    except ValueError:
+        return {}
+
+
+def _from_row(row: Row[Any]) -> Checkpoint:
     reconcile = None
     if row.reconcile_seq is not None:
         reconcile = Reconcile(
@@ -63,7 +87,7 @@ def advance_checkpoint(tx: Transaction, lease: Lease, moved: Checkpoint) -> None
     named = {f"new_{name}": value for name, value in values.items()} | {"of_task": lease.task_id}
     if tx.connection.execute(_ADVANCE, named).rowcount == 1:
         return
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    insert = upserting(tx)
     first = insert(checkpoint).values(task_id=lease.task_id, **values).on_conflict_do_nothing()
     if tx.connection.execute(first.returning(checkpoint.c.task_id)).first() is None:
         raise LeaseLost("another worker has moved this task's checkpoint in the meantime; it goes on there")

@@ -6,9 +6,10 @@ What differs by dialect differs here: see schema.py.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    UUID,
     BigInteger,
     Column,
     DateTime,
@@ -19,9 +20,14 @@ from sqlalchemy import (
     MetaData,
     String,
     Text,
+    event,
 )
-from sqlalchemy.dialects.postgresql import UUID
 from sqlalchemy.types import TypeDecorator, UserDefinedType
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement, Connection, TextClause
+
+_ONLY = "only"
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -112,3 +118,19 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
+
+
+def only(condition: ColumnElement[bool] | TextClause) -> dict[str, Any]:
+    """Return the `info` of an index that has only the rows which meet a condition.
+
+    As `sqlite_where` and `postgresql_where` it would load both dialects, whichever is used, at every start.
+    """
+    return {_ONLY: condition}
+
+
+@event.listens_for(metadata, "before_create")
+def _tell_dialect(_metadata: MetaData, connection: Connection, **_: Any) -> None:
+    for table in metadata.tables.values():
+        for index in table.indexes:
+            if _ONLY in index.info:
+                index.dialect_options[connection.dialect.name]["where"] = index.info[_ONLY]

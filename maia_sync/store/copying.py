@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from maia_sync.store.database import Transaction
 
 NULL = r"\N"
@@ -21,8 +23,8 @@ def field(text: str | None) -> str:
     return text
 
 
-def copy_lines(tx: Transaction, into: str, lines: list[str]) -> None:
-    """Send lines, each with its newline, to a table and its columns."""
+def copy_lines(tx: Transaction, into: str, lines: Iterable[str]) -> None:
+    """Send lines to a table and its columns."""
     driver: Any = tx.connection.connection.driver_connection
     with driver.cursor() as cursor, cursor.copy(f"COPY {into} FROM STDIN") as copy:
-        copy.write("".join(lines).encode())
+        copy.write("\n".join(lines).encode())

@@ -67,6 +67,8 @@ class Transaction:
         self._clock = clock
         self.digest_key = digest_key
         """By which payloads are known again that were removed."""
+        self.read_ahead: dict[Any, Any] = {}
+        """What was read for several tasks at once and is going to be asked for (see `windows.py`)."""
 
     @property
     def is_postgresql(self) -> bool:
@@ -80,6 +82,12 @@ class Transaction:
             moment: datetime = self.connection.execute(text("SELECT now()")).scalar_one()
             return moment.astimezone(UTC)
         return self._clock.now()
+
+    def driver_moment(self, moment: datetime | None) -> datetime | str | None:
+        """Return a moment in UTC as a statement in the driver's own words takes it: SQLite keeps text."""
+        if moment is None or self.is_postgresql:
+            return moment
+        return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
 
 class Database:

@@ -12,18 +12,16 @@ import msgspec
 from sqlalchemy import and_, bindparam, func, insert, literal, select, update
 
 from maia_sync.facet_settings import FACETS
-from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog, Window
+from maia_sync.model import EventKey, SeenRows, StoredRow, TaskLog
 from maia_sync.store.archive_journal import MOST_NAMES
 from maia_sync.store.digest_key import KEYED_BYTES, is_keyed
 from maia_sync.store.facets import FacetRow, as_stored
 from maia_sync.store.look_ups import (
-    IDENTITY,
     LOOK_UP_BEHIND,
     LOOK_UP_BEHIND_OF_FEW,
     LOOK_UP_CANONICALS,
     LOOK_UP_NAMES,
     OF_KEY,
-    READING_ORDER,
 )
 from maia_sync.store.named_rows import name_values, select_named
 from maia_sync.store.reporting import text_of
@@ -52,18 +50,6 @@ _OF_ROW = (
 )
 
 
-_WINDOW = (
-    select(*IDENTITY)
-    .where(_columns.task_id == bindparam("of_task"), _columns.seq > bindparam("after_seq"))
-    .order_by(*READING_ORDER)
-    .limit(bindparam("most"))
-)
-_WINDOW_BACK = (
-    select(*IDENTITY)
-    .where(_columns.task_id == bindparam("of_task"), _columns.seq < bindparam("after_seq"))
-    .order_by(*(column.desc() for column in READING_ORDER))
-    .limit(bindparam("most"))
-)
 _HIGHEST = select(func.max(_columns.ordinal)).where(_columns.task_id == bindparam("of_task"), OF_KEY)
 _PAYLOAD = ("data", "extra", "timestamp_text", "digest")
 _PAYLOADS_OF_NAMES = select_named(*_PAYLOAD)
@@ -112,15 +98,6 @@ class KeyRows(msgspec.Struct, frozen=True, kw_only=True):
 
     rows: list[StoredRow]
     next_ordinals: dict[EventKey, int]
-
-
-def read_window(tx: Transaction, log: TaskLog, after: int, limit: int) -> Window:
-    """Return up to `limit` rows behind a place in the order of the walk, and what follows them."""
-    values = {"of_task": log.task_id, "after_seq": _turned(log, after), "most": limit + 1}
-    found = tx.connection.execute(_WINDOW_BACK if log.newest_first else _WINDOW, values).all()
-    next_seq = found[limit].seq if len(found) > limit else None
-    rows = [_identity(log, row, tied=row.seq == next_seq) for row in found[:limit]]
-    return Window(rows=rows, next_seq=None if next_seq is None else _turned(log, next_seq))
 
 
 def _turned(log: TaskLog, number: int) -> int:

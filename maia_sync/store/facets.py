@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -13,8 +14,6 @@ from maia_sync.store.reporting import text_of
 from maia_sync.store.schema import task, task_event
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from maia_sync.model import StoredRow
     from maia_sync.store.database import Transaction
 
@@ -23,6 +22,8 @@ FacetRow: TypeAlias = tuple[Any, ...]
 
 No facet is an empty text, and None would have to be made "" for every event of a backfill: see `bulk`.
 """
+FacetColumns: TypeAlias = tuple[Sequence[Any], ...]
+"""The facets of some payloads: for each facet, in the order of FACETS, its value in each payload."""
 
 _columns = task_event.c
 _NAME = (_columns.group_id, _columns.timestamp, _columns.ordinal)
@@ -43,6 +44,10 @@ class FacetReader(Protocol):
 
     def read(self, data: str | None) -> FacetRow:
         """Return a payload's facets; never raises for what it holds."""
+        ...
+
+    def read_all(self, payloads: Sequence[str | None]) -> FacetColumns:
+        """Return the facets of many payloads, column by column; never raises for what they hold."""
         ...
 
 

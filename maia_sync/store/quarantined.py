@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, func, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.store.digest_key import KEYED_BYTES
 from maia_sync.store.schema import quarantine
+from maia_sync.store.upserting import upserting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +38,7 @@ def insert_quarantined(
     if not elements:
         return 0
     keyed = _keyed_digest(tx, task_id)
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    insert = upserting(tx)
     kept = 0
     for element in elements:
         if keyed is not None and _was_removed(tx, task_id, element, keyed):

@@ -58,10 +58,8 @@ def text_of(moment: datetime) -> str:
 
 def read_zone(tx: Transaction, *, for_writing: bool = False) -> str:
     """Return the reporting time zone; `for_writing` keeps it as it is until the transaction ends."""
-    statement = select(reporting_zone.c.name)
-    if for_writing:
-        statement = statement.with_for_update(read=True)
-    found: str | None = tx.connection.execute(statement).scalar()
+    lock = " FOR SHARE" if for_writing and tx.is_postgresql else ""
+    found: str | None = tx.connection.exec_driver_sql(f"SELECT name FROM reporting_zone{lock}").scalar()
     return found or "UTC"
 
 

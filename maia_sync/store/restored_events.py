@@ -213,7 +213,7 @@ class EventRows:
 
 
 def _columns_of(payloads: Sequence[RestoredPayload], reader: FacetReader) -> dict[str, Sequence[Any]]:
-    facets = [reader.read(payload.data) for payload in payloads]
+    facets = reader.read_all([payload.data for payload in payloads])
     varying: dict[str, Sequence[Any]] = {
         "task_id": [payload.task_id for payload in payloads],
         "group_id": [payload.group_id for payload in payloads],
@@ -231,7 +231,7 @@ def _columns_of(payloads: Sequence[RestoredPayload], reader: FacetReader) -> dic
         "last_changed_at": [payload.received_at for payload in payloads],
         "pruned_at": [payload.pruned_at for payload in payloads],
         "erased_at": [payload.erased_at for payload in payloads],
-        **dict(zip(FACETS, zip(*facets, strict=True), strict=True)),
+        **dict(zip(FACETS, facets, strict=True)),
     }
     return varying
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from sqlalchemy import bindparam, delete, func, insert, inspect, select, text, update
 from sqlalchemy import table as any_table
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.errors import ArchiveError
 from maia_sync.model import NO_TIMESTAMP, WALKED_STATUSES
@@ -32,6 +31,7 @@ from maia_sync.store.schema import (
     task_source,
 )
 from maia_sync.store.tasks import chunks
+from maia_sync.store.upserting import upserting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -149,7 +149,7 @@ def put_rows(
     """Write rows with their ids; what is stored of one stays in the columns `but`."""
     if not rows:
         return
-    into = (postgresql.insert if tx.is_postgresql else sqlite.insert)(table)
+    into = upserting(tx)(table)
     names = rows[0].keys() - {"id", *but}
     again = into.on_conflict_do_update(
         index_elements=["id"], set_={name: into.excluded[name] for name in sorted(names)}
@@ -171,7 +171,7 @@ def put_lost_run(tx: Transaction, number: int, started: datetime) -> None:
         "status": "lost",
         "error": "it was not archived before the database was lost: nothing else is known of it",
     }
-    into = postgresql.insert if tx.is_postgresql else sqlite.insert
+    into = upserting(tx)
     tx.connection.execute(into(sync_run).values(lost).on_conflict_do_nothing())
 
 
@@ -221,7 +221,7 @@ def has_untold(tx: Transaction) -> bool:
 def put_tasks(tx: Transaction, first_received: Mapping[str, datetime]) -> None:
     """Track tasks of which something was received, unless they are known; by id, when the first was."""
     if first_received:
-        into = postgresql.insert if tx.is_postgresql else sqlite.insert
+        into = upserting(tx)
         fresh = {"status": "active", "next_poll_at": tx.now, "archived": True}
         rows = [
             {"task_id": task_id, "tracked_at": first_received[task_id], **fresh}
@@ -243,7 +243,7 @@ def put_told_tasks(tx: Transaction, told: Mapping[str, TaskFacts]) -> None:
             }
             for task_id in some
         ]
-        into = (postgresql.insert if tx.is_postgresql else sqlite.insert)(task)
+        into = upserting(tx)(task)
         again = {name: into.excluded[name] for name in rows[0] if name != "task_id"}
         tx.connection.execute(into.on_conflict_do_update(index_elements=["task_id"], set_=again), rows)
         tx.connection.execute(delete(task_source).where(task_source.c.task_id.in_(some)))

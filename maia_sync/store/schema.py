@@ -31,6 +31,7 @@ from maia_sync.store.column_types import (
     counts,
     facets,
     metadata,
+    only,
     raw_json,
     removal,
     row_id,
@@ -71,15 +72,13 @@ for _column in (task.c.next_poll_at, task.c.next_reconcile_at, task.c.lease_owne
     Index(
         f"ix_task_{_column.name}",
         _column,
-        sqlite_where=_column.is_not(None),
-        postgresql_where=_column.is_not(None),
+        info=only(_column.is_not(None)),
     )
 _is_not_archived = task.c.archived.is_(false())
 Index(
     "ix_task_not_archived",
     task.c.task_id,
-    sqlite_where=_is_not_archived,
-    postgresql_where=_is_not_archived,
+    info=only(_is_not_archived),
 )
 
 task_source = Table(
@@ -124,16 +123,14 @@ Index(
     task_event.c.group_id,
     task_event.c.timestamp,
     task_event.c.canonical,
-    sqlite_where=task_event.c.canonical.is_not(None),
-    postgresql_where=task_event.c.canonical.is_not(None),
+    info=only(task_event.c.canonical.is_not(None)),
 )
 
 # Partial as well: `status` counts vanished rows without reading the others.
 Index(
     "ix_task_event_vanished",
     task_event.c.task_id,
-    sqlite_where=task_event.c.vanished_at.is_not(None),
-    postgresql_where=task_event.c.vanished_at.is_not(None),
+    info=only(task_event.c.vanished_at.is_not(None)),
 )
 
 # Partial as well: it costs nothing until something is pruned. `status` counts by it what was pruned, what of
@@ -143,8 +140,7 @@ Index(
     task_event.c.task_id,
     task_event.c.occurred_at,
     task_event.c.erased_at,
-    sqlite_where=task_event.c.pruned_at.is_not(None),
-    postgresql_where=task_event.c.pruned_at.is_not(None),
+    info=only(task_event.c.pruned_at.is_not(None)),
 )
 
 # For v_tool_call: a call finds its result by its id, or else those of a group without ids stand together.
@@ -153,23 +149,20 @@ Index(
     "ix_task_event_tool_call_id",
     task_event.c.task_id,
     task_event.c.tool_call_id,
-    sqlite_where=_has_call_id,
-    postgresql_where=_has_call_id,
+    info=only(_has_call_id),
 )
 _is_bare_call = text("event_kind IN ('tool_call', 'tool_result') AND tool_call_id IS NULL")
 Index(
     "ix_task_event_bare_call",
     task_event.c.task_id,
-    sqlite_where=_is_bare_call,
-    postgresql_where=_is_bare_call,
+    info=only(_is_bare_call),
 )
 # For v_error: few rows of many.
 _is_error = task_event.c.outcome == text("'error'")
 Index(
     "ix_task_event_error",
     task_event.c.occurred_at,
-    sqlite_where=_is_error,
-    postgresql_where=_is_error,
+    info=only(_is_error),
 )
 
 task_turn = Table(
@@ -306,8 +299,7 @@ Index(
     "ix_quarantine_pruned",
     quarantine.c.task_id,
     quarantine.c.digest,
-    sqlite_where=quarantine.c.pruned_at.is_not(None),
-    postgresql_where=quarantine.c.pruned_at.is_not(None),
+    info=only(quarantine.c.pruned_at.is_not(None)),
 )
 
 sent_message = Table(
@@ -371,8 +363,7 @@ Index(
     "ix_archive_checkpoint_pending",
     archive_checkpoint.c.origin,
     unique=True,
-    sqlite_where=_is_pending,
-    postgresql_where=_is_pending,
+    info=only(_is_pending),
 )
 
 archive_hold = Table(
@@ -449,12 +440,10 @@ for _table, _reading in (
     Index(
         f"ix_{_table.name}_waiting",
         *(_table.c[name] for name in _reading),
-        sqlite_where=_checkpoint_id.is_(None),
-        postgresql_where=_checkpoint_id.is_(None),
+        info=only(_checkpoint_id.is_(None)),
     )
     Index(
         f"ix_{_table.name}_checkpoint_id",
         _checkpoint_id,
-        sqlite_where=_checkpoint_id.is_not(None),
-        postgresql_where=_checkpoint_id.is_not(None),
+        info=only(_checkpoint_id.is_not(None)),
     )

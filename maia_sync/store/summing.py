@@ -20,12 +20,13 @@ from maia_sync.store.schema import task_activity, task_event, task_turn
 from maia_sync.store.summaries import (
     ACTIVITY,
     TURN,
+    add_stored,
     read_stored,
     sum_rows_again,
     write_activity,
     write_turns,
 )
-from maia_sync.store.sums import LATE, Sums, by_group, by_slot, count_vanished, earlier, sum_up
+from maia_sync.store.sums import COUNTED, LATE, Sums, by_group, by_slot, counted_of, earlier, sum_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -71,7 +72,7 @@ _BEFORE = (
     .limit(1)
 )
 _ALL = select(
-    _columns.group_id, _columns.occurred_at, _columns.vanished_at, *(_columns[name] for name in FACETS)
+    _columns.group_id, _columns.occurred_at, _columns.vanished_at, *(_columns[name] for name in COUNTED)
 ).where(_columns.task_id == bindparam("of_task"))
 
 
@@ -131,7 +132,11 @@ def sum_without(tx: Transaction, task_id: str, lost: Sequence[Lost]) -> None:
     groups = {row.group_id for row in moved}
     slots = {slot_of(row.occurred_at) for row in moved if row.occurred_at is not None}
     counted = [row for row in lost if not row.vanished]
-    cells = sum_up((row.group_id, row.occurred_at, row.facets) for row in counted)
+    cells = sum_up(
+        [row.group_id for row in counted],
+        [row.occurred_at for row in counted],
+        tuple(zip(*(counted_of(row.facets) for row in counted), strict=True)),
+    )
     zone = read_zone(tx, for_writing=True)
     less_slots = _slots_without(
         tx, task_id, {k: v for k, v in by_slot(cells).items() if k not in slots}, slots
@@ -152,9 +157,7 @@ def sum_task_again(tx: Transaction, task_id: str) -> None:
     cells: Cells = {}
     with tx.connection.execute(_ALL, {"of_task": task_id}, execution_options=_STREAMED) as rows:
         for some in rows.partitions(_ROWS):
-            told = [(row[0], _text(row[1]), row[2] is None, as_read(row[3:])) for row in some]
-            sum_up(((group, at, facets) for group, at, present, facets in told if present), cells)
-            count_vanished(((group, at) for group, at, present, _ in told if not present), cells)
+            add_stored(some, cells)
             if len(cells) > _MOST_CELLS:
                 _add(tx, task_id, cells, zone)
                 cells = {}

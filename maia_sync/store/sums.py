@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from maia_sync.facet_settings import FACETS
 from maia_sync.store.reporting import slot_of
@@ -10,31 +11,36 @@ from maia_sync.store.reporting import slot_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from maia_sync.store.facets import FacetRow
+    from maia_sync.store.facets import FacetColumns, FacetRow
 
 LATE = "~"
 """Behind every moment's text: an event without a readable timestamp is nobody's first."""
 _TOOL_KINDS = ("tool_call", "tool_result")
 
 
-_COUNTED = tuple(
-    FACETS.index(name)
-    for name in (
-        "event_kind",
-        "actor",
-        "user_id",
-        "agent_name",
-        "outcome",
-        "input_tokens",
-        "output_tokens",
-        "cost",
-    )
+COUNTED: Final = (
+    "event_kind",
+    "actor",
+    "user_id",
+    "agent_name",
+    "outcome",
+    "input_tokens",
+    "output_tokens",
+    "cost",
 )
+"""The facets that sums are made of."""
+_COUNTED = itemgetter(*(FACETS.index(name) for name in COUNTED))
 
 
 def count_alike(one: FacetRow, other: FacetRow) -> bool:
     """Tell whether two payloads of one event come to the same sums."""
-    return all(one[at] == other[at] for at in _COUNTED)
+    return counted_of(one) == counted_of(other)
+
+
+def counted_of(facets: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what stands at the places of COUNTED: values of an event, or columns of many."""
+    found: tuple[Any, ...] = _COUNTED(facets)
+    return found
 
 
 class Sums:
@@ -72,10 +78,20 @@ class Sums:
 
     def add(self, other: Sums) -> None:
         """Add what other events come to."""
+        self.add_counts(other)
+        self.steps += other.steps
+        self.first_at = min(self.first_at, other.first_at)
+        self.asked_at = min(self.asked_at, other.asked_at)
+        self.last_at = max(self.last_at, other.last_at)
+        self.answered_at = max(self.answered_at, other.answered_at)
+        self.user = earlier(self.user, other.user)
+        self.agent = earlier(self.agent, other.agent)
+
+    def add_counts(self, other: Sums) -> None:
+        """Add what both summaries hold."""
         self.events += other.events
         self.user_messages += other.user_messages
         self.agent_messages += other.agent_messages
-        self.steps += other.steps
         self.tool_calls += other.tool_calls
         self.tool_errors += other.tool_errors
         self.errors += other.errors
@@ -83,12 +99,6 @@ class Sums:
         self.output_tokens += other.output_tokens
         self.cost += other.cost
         self.vanished_events += other.vanished_events
-        self.first_at = min(self.first_at, other.first_at)
-        self.asked_at = min(self.asked_at, other.asked_at)
-        self.last_at = max(self.last_at, other.last_at)
-        self.answered_at = max(self.answered_at, other.answered_at)
-        self.user = earlier(self.user, other.user)
-        self.agent = earlier(self.agent, other.agent)
 
     def subtract(self, other: Sums) -> None:
         """Take back the counts of what events tell: not the events, and nothing that is first or last."""
@@ -193,8 +203,10 @@ Cells = dict[tuple[str, str | None], Sums]
 """Sums by group_id and slot_at (None for events without a readable timestamp)."""
 
 
-def sum_up(events: Iterable[tuple[str, str | None, FacetRow]], cells: Cells | None = None) -> Cells:  # noqa: C901 - a call per event costs
-    """Sum up events that have not vanished, each by group_id, occurred_at and facets.
+def sum_up(  # noqa: C901, PLR0912 - a call per event costs
+    group_ids: Iterable[str], moments: Iterable[str | None], counted: FacetColumns, cells: Cells | None = None
+) -> Cells:
+    """Sum up events that have not vanished, each by group_id, occurred_at and the facets in COUNTED.
 
     The loop runs for every event of every backfill.
     """
@@ -202,13 +214,14 @@ def sum_up(events: Iterable[tuple[str, str | None, FacetRow]], cells: Cells | No
     last_group: str | None = None
     last_minute: str | None = ""
     sums = Sums()
-    for group_id, at, facets in events:
+    for group_id, at, kind, actor, user_id, agent_name, outcome, read, written, cost in zip(
+        group_ids, moments, *counted, strict=True
+    ):
         minute = None if at is None else at[:16]
         if group_id != last_group or minute != last_minute:
             last_group, last_minute = group_id, minute
             key = (group_id, None if at is None else slot_of(at))
             sums = cells.get(key) or cells.setdefault(key, Sums())
-        (_, kind, actor, user_id, agent_name, _, _, _, _, outcome, _, _, read, written, cost) = facets
         sums.events += 1
         if at is not None:
             if at < sums.first_at:  # noqa: PLR1730 - a third of the cost of min()
@@ -216,7 +229,14 @@ def sum_up(events: Iterable[tuple[str, str | None, FacetRow]], cells: Cells | No
             if at > sums.last_at:  # noqa: PLR1730
                 sums.last_at = at
         if kind == "message":
-            _add_message(sums, actor, at)
+            if actor == "user":
+                sums.user_messages += 1
+                if at is not None and at < sums.asked_at:
+                    sums.asked_at = at
+            elif actor == "agent":
+                sums.agent_messages += 1
+                if at is not None and at > sums.answered_at:
+                    sums.answered_at = at
         elif kind == "tool_call":
             sums.tool_calls += 1
         if actor == "agent":
@@ -224,25 +244,17 @@ def sum_up(events: Iterable[tuple[str, str | None, FacetRow]], cells: Cells | No
         if outcome == "error":
             sums.errors += 1
             sums.tool_errors += kind in _TOOL_KINDS
-        sums.input_tokens += read or 0
-        sums.output_tokens += written or 0
-        sums.cost += cost or 0.0
-        if user_id:
+        if read:
+            sums.input_tokens += read
+        if written:
+            sums.output_tokens += written
+        if cost:
+            sums.cost += cost
+        if user_id and (sums.user is None or (at or LATE) <= sums.user[0]):
             sums.user = earlier(sums.user, (at or LATE, user_id))
         if agent_name and (sums.agent is None or (at or LATE) <= sums.agent[0]):
             sums.agent = earlier(sums.agent, (at or LATE, agent_name))
     return cells
-
-
-def _add_message(sums: Sums, actor: str | None, at: str | None) -> None:
-    if actor == "user":
-        sums.user_messages += 1
-        if at is not None:
-            sums.asked_at = min(sums.asked_at, at)
-    elif actor == "agent":
-        sums.agent_messages += 1
-        if at is not None:
-            sums.answered_at = max(sums.answered_at, at)
 
 
 def count_vanished(events: Iterable[tuple[str, str | None]], cells: Cells) -> None:
@@ -263,9 +275,9 @@ def by_group(cells: Cells) -> dict[str, Sums]:
 
 
 def by_slot(cells: Cells) -> dict[str, Sums]:
-    """Return the sums of each quarter of an hour."""
+    """Return the sums of each quarter of an hour: what both summaries hold, and no more."""
     slots: dict[str, Sums] = {}
     for (_, slot_at), sums in cells.items():
         if slot_at is not None:
-            slots.setdefault(slot_at, Sums()).add(sums)
+            (slots.get(slot_at) or slots.setdefault(slot_at, Sums())).add_counts(sums)
     return slots

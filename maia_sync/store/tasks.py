@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sqlalchemy import bindparam, delete, exists, func, literal, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from maia_sync.model import WALKED_STATUSES, Task
 from maia_sync.store.schema import task, task_source
+from maia_sync.store.upserting import upserting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ def insert_tasks(tx: Transaction, labels: Mapping[str, str | None]) -> int:
     """Insert tasks that are not known, active and due at once; returns how many were not known."""
     if not labels:
         return 0
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    insert = upserting(tx)
     rows = [{"task_id": task_id, "label": labels[task_id], "status": "active"} for task_id in sorted(labels)]
     due = {"tracked_at": tx.now, "next_poll_at": tx.now, "poll_interval": 0.0}
     statement = insert(task).on_conflict_do_nothing().returning(task.c.task_id)
@@ -78,7 +78,7 @@ def insert_tasks(tx: Transaction, labels: Mapping[str, str | None]) -> int:
 
 def insert_source(tx: Transaction, source: str, task_ids: Iterable[str]) -> None:
     """Note that a source, or a person, wants these tasks tracked."""
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    insert = upserting(tx)
     rows = [{"source": source, "task_id": task_id} for task_id in sorted(set(task_ids))]
     if rows:
         tx.connection.execute(insert(task_source).on_conflict_do_nothing(), rows)
@@ -86,7 +86,7 @@ def insert_source(tx: Transaction, source: str, task_ids: Iterable[str]) -> None
 
 def adopt_tasks(tx: Transaction, task_ids: Iterable[str], *conditions: ColumnElement[bool]) -> None:
     """Note that tasks which no source lists are tracked by hand."""
-    insert = postgresql.insert if tx.is_postgresql else sqlite.insert
+    insert = upserting(tx)
     listed = exists().where(task_source.c.task_id == task.c.task_id)
     ours = select(literal(BY_HAND), task.c.task_id).where(~listed, *conditions)
     for chunk in chunks(task_ids):

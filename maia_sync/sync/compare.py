@@ -18,6 +18,7 @@ import msgspec
 from maia_sync.model import PagePlan, StoredRow, Window
 from maia_sync.store import events as event_store
 from maia_sync.store.digest_key import is_keyed
+from maia_sync.store.windows import read_window as stored_window
 from maia_sync.sync.canonical import canonical_of_event, canonical_of_payload
 from maia_sync.sync.direction import Drift
 from maia_sync.sync.erased_again import decide_knowing, told_as_rows
@@ -66,7 +67,8 @@ def compare_page(
     finds out if they are not, and then the page is compared again with `look_first`. `following` are
     the events of the page behind, where they are known (see `identity`).
     """
-    window = read_window(tx, log, cursor_seq, len(events) + MARGIN, [*events, *(following or ())])
+    served = events if following is None else [*events, *following]
+    window = read_window(tx, log, cursor_seq, len(events) + MARGIN, served)
     if is_repetition(events, window):
         return Compared(plan=_repetition(events, window, cursor_seq), window=window)
     question = Question(
@@ -91,7 +93,7 @@ def compare_page(
 
 def read_window(tx: Transaction, log: TaskLog, after: int, limit: int, events: Sequence[Event]) -> Window:
     """Return the stored rows behind a place as they compare with events. Raises DigestKeyMissing."""
-    window = event_store.read_window(tx, log, after, limit)
+    window = stored_window(tx, log, after, limit)
     rows = known_again(tx.digest_key, window.rows, events)
     return window if rows is window.rows else msgspec.structs.replace(window, rows=rows)
 
@@ -135,7 +137,7 @@ def is_upside_down(tx: Transaction, log: TaskLog, events: Sequence[Event]) -> bo
     if len(met) > 1:
         return sum(1 if behind > before else -1 for before, behind in pairwise(met)) > 0
     drift = Drift()
-    drift.add([row.timestamp for row in event_store.read_window(tx, log, START, MARGIN).rows])
+    drift.add([row.timestamp for row in stored_window(tx, log, START, MARGIN).rows])
     direction = drift.direction()
     return direction is not None and (direction.order == "newest-first") != log.newest_first
 

@@ -6,21 +6,19 @@ next task that will be; so a busy task is polled on time, not when the scheduler
 
 from __future__ import annotations
 
-from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from maia_sync.errors import DatabaseUnreachable
-from maia_sync.store.leases import claim_due, read_next_due, release_lease
+from maia_sync.store.leases import claim_due, read_next_due
+from maia_sync.sync.claims import Claims, with_checkpoints
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from datetime import datetime
 
     from maia_sync.clock import Clock
-    from maia_sync.model import Lease
     from maia_sync.store.database import Database
     from maia_sync.store.leases import ClaimKind
+    from maia_sync.sync.claims import Claim
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
 
@@ -39,12 +37,6 @@ class Turn(NamedTuple):
     """None: until nothing is due."""
     waits: bool = False
     """It waits for what comes due until then; else only while its own tasks are walked."""
-
-
-class _Claimed(NamedTuple):
-    leases: list[Lease]
-    wait: float | None
-    """Where nothing is due: in how many seconds something will be."""
 
 
 class DueTasks:
@@ -74,33 +66,30 @@ class DueTasks:
         self._lease_seconds = lease_seconds
         self._most = most
         self._due_at = due_at
-        self._waiting: list[Lease] = []
+        self._waiting = Claims(database, heartbeat)
 
     async def look(self) -> bool:
         """Claim the first tasks, waiting for them if the turn allows; False if there are none."""
         while not self._waiting:
-            claimed = await self._handover.run(self._claim)
-            if claimed.leases or not self._is_worth_waiting(claimed.wait):
+            wait = await self._handover.run(self._claim)
+            if self._waiting or not self._is_worth_waiting(wait):
                 break
-            await self._clock.sleep(min(max(claimed.wait or 0.0, _SHORTEST_WAIT), _LONGEST_WAIT))
+            await self._clock.sleep(min(max(wait or 0.0, _SHORTEST_WAIT), _LONGEST_WAIT))
         return bool(self._waiting)
 
-    async def leases(self) -> AsyncIterator[Lease]:
-        """Yield the lease of one task after another, until none is due or the turn is over."""
+    async def claims(self) -> AsyncIterator[Claim]:
+        """Yield one task after another, until none is due or the turn is over."""
         while await self.look():
             while self._waiting:
                 if self._is_over():
                     return
-                yield self._waiting.pop(0)
+                yield self._waiting.take()
             if self._is_over():
                 return
 
     async def give_back(self, handover: Handover) -> None:
-        """Free the tasks that were claimed and not walked; at worst their leases run out by themselves."""
-        waiting, self._waiting = self._waiting, []
-        if waiting:
-            with suppress(DatabaseUnreachable):
-                await handover.run(partial(self._release, waiting), surely=True)
+        """Free the tasks that were claimed and not walked."""
+        await self._waiting.give_back(handover)
 
     def _is_over(self) -> bool:
         return self.turn.until is not None and self._clock.monotonic() >= self.turn.until
@@ -111,30 +100,26 @@ class DueTasks:
             return False
         return until is None or self._clock.monotonic() + wait < until
 
-    def _claim(self) -> _Claimed:
-        """Claim; what was claimed is noted here, in the worker thread: it must be given back in any case."""
+    def _claim(self) -> float | None:
+        """Claim; where nothing is due, return in how many seconds something will be.
+
+        What was claimed is noted here, in the worker thread: it must be given back in any case.
+        """
         with self._database.transaction(write=False) as tx:
             due_at = self._due_at or tx.now
             next_due = read_next_due(tx, self.kind)
             if next_due is None or next_due > due_at:
-                return _Claimed([], self._wait(next_due, due_at))
+                return self._wait(next_due, due_at)
         with self._database.transaction() as tx:
             leases = claim_due(
                 tx, self.kind, self._worker, self._lease_seconds, most=self._most, due_at=self._due_at
             )
-        for lease in leases:
-            self._heartbeat.hold(lease)
-        self._waiting += leases
-        return _Claimed(leases, None if leases else _LOOK_AGAIN)
+            claims = with_checkpoints(tx, leases)
+        self._waiting.add(claims)
+        return None if claims else _LOOK_AGAIN
 
     def _wait(self, next_due: datetime | None, due_at: datetime) -> float | None:
         wait = None if next_due is None or not self.turn.waits else (next_due - due_at).total_seconds()
         if self._heartbeat.is_holding:
             wait = min(wait or _LOOK_AGAIN, _LOOK_AGAIN)
         return wait
-
-    def _release(self, leases: list[Lease]) -> None:
-        with self._database.transaction() as tx:
-            for lease in leases:
-                self._heartbeat.drop(lease)
-                release_lease(tx, lease)

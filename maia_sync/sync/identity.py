@@ -24,7 +24,8 @@ from typing import TypeAlias
 import msgspec
 
 from maia_sync.model import NO_TIMESTAMP, ChangedRow, Event, EventKey, NewRow, PagePlan, StoredRow, Window
-from maia_sync.sync.order import Placer
+from maia_sync.page_events import NewRows, PageEvents
+from maia_sync.sync.order import Placer, places_at_the_end
 
 _ENDLESS = 2**63 - 1
 
@@ -58,21 +59,22 @@ def name_of(row: StoredRow) -> RowName:
 
 def is_repetition(events: Sequence[Event], window: Window) -> bool:
     """Tell whether the page is, event by event, what is stored behind the cursor: an idle poll."""
-    if len(events) > len(window.rows):
+    rows = window.rows[: len(events)]
+    if len(rows) < len(events):
         return False
-    return all(
-        event.digest == row.digest
-        and event.timestamp == row.timestamp
-        and event.group_id == row.group_id
-        and not row.vanished
-        for event, row in zip(events, window.rows, strict=False)
+    page = PageEvents.of(events)
+    return (
+        page.digests == [row.digest for row in rows]
+        and page.timestamps == [row.timestamp for row in rows]
+        and page.group_ids == [row.group_id for row in rows]
+        and not any(row.vanished for row in rows)
     )
 
 
-def unmatched_events(events: Sequence[Event], window: Window) -> list[Event]:
+def unmatched_events(events: Sequence[Event], window: Window) -> Sequence[Event]:
     """Return the page's events that no row of the window equals by digest."""
     if not window.rows:
-        return list(events)
+        return events
     stored = {(row.group_id, row.timestamp, row.digest) for row in window.rows}
     return [event for event in events if (event.group_id, event.timestamp, event.digest) not in stored]
 
@@ -83,23 +85,19 @@ def plan_all_new(question: Question) -> PagePlan | None:
     What `decide` would say where nothing is stored behind the cursor nor under these keys, for a
     fraction of its cost.
     """
-    events = question.events
-    if len({(event.group_id, event.timestamp) for event in events}) != len(events):
+    events = PageEvents.of(question.events)
+    if len({*zip(events.group_ids, events.timestamps, strict=True)}) != len(events):
         return None
-    placer = Placer(question.cursor_seq, question.window, [], newest_first=question.newest_first)
-    places = placer.place(question.cursor_seq, len(events), open_run=not question.last_page)
+    places = places_at_the_end(question.cursor_seq, len(events))
     return PagePlan(
-        new=[
-            NewRow(event=event, ordinal=0, seq=seq, tie=tie)
-            for event, (seq, tie) in zip(events, places, strict=True)
-        ],
+        new=NewRows(events, places),
         changed=[],
         returned=[],
         canonicals=[],
         matched=[],
         ending=[],
         unchanged=0,
-        top_seq=places[-1][0],
+        top_seq=places[-1],
     )
 
 

@@ -11,8 +11,12 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from itertools import groupby
 from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from maia_sync.model import NewRow, SeenRows, StoredRow, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STEP = 2**20
 START = -(2**62)
@@ -79,12 +83,17 @@ class Placer:
         return places
 
 
+def places_at_the_end(lower: int, count: int) -> range:
+    """Return places for so many rows behind the one at `lower`, which is the last of all, or START."""
+    lowest = 0 if lower == START else lower
+    return range(lowest + STEP, lowest + STEP * count + 1, STEP)
+
+
 def _between(
     lower: int, upper: int | None, count: int, *, open_run: bool, pinned: bool, newest_first: bool
 ) -> list[tuple[int, int]]:
     if upper is None:
-        lowest = 0 if lower == START else lower
-        return [(lowest + STEP * (at + 1), 0) for at in range(count)]
+        return [(place, 0) for place in places_at_the_end(lower, count)]
     if lower == START:
         highest = upper - (_FRONT_ROOM if open_run else 0)
         return [(highest - STEP * (count - at), 0) for at in range(count)]
@@ -101,7 +110,7 @@ def _between(
 
 
 def add_seen(
-    seen: SeenRows, cursor_seq: int, window: Window, matched: list[StoredRow], new: list[NewRow]
+    seen: SeenRows, cursor_seq: int, window: Window, matched: list[StoredRow], new: Sequence[NewRow]
 ) -> SeenRows:
     """Add what one page of a reconcile served to what was seen before; compact where it can be."""
     served = {(row.group_id, row.timestamp, row.ordinal) for row in matched}

@@ -1,7 +1,8 @@
 """How does one fetched page get into the database? One transaction: events, revisions, checkpoint.
 
 The order never changes: prove the lease, compare, write rows, move the checkpoint. On the walk's
-last page the same transaction notes the success and gives the lease back.
+last page the same transaction notes the success and gives the lease back. The first and the last of
+these steps are made for several pages at once (see page_group.py).
 """
 
 from __future__ import annotations
@@ -14,17 +15,18 @@ import msgspec
 
 from maia_sync.errors import LogLoops
 from maia_sync.model import Cursor, Gap, Lease, LogOrder, Page, TaskLog
+from maia_sync.page_events import events_of
 from maia_sync.store import events as event_store
 from maia_sync.store.archive_journal import Journal
 from maia_sync.store.bulk import insert_new_rows
 from maia_sync.store.checkpoints import advance_checkpoint
 from maia_sync.store.facets import read_summed
-from maia_sync.store.leases import renew_lease
-from maia_sync.store.polls import finish_walk, give_way
+from maia_sync.store.polls import Finish, give_way
 from maia_sync.store.quarantined import insert_quarantined
 from maia_sync.store.summaries import add_events, sum_again
 from maia_sync.store.sums import count_alike
-from maia_sync.sync.compare import Compared, compare_page
+from maia_sync.store.windows import Stretch
+from maia_sync.sync.compare import MARGIN, Compared, compare_page
 from maia_sync.sync.gaps import left_behind, left_open, met_place
 from maia_sync.sync.identity import name_of
 from maia_sync.sync.order import add_seen, seen_by_either
@@ -32,7 +34,7 @@ from maia_sync.sync.position import Position, is_further, with_order
 from maia_sync.sync.tail import with_quiet_counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from maia_sync.model import Checkpoint, PagePlan, PollPlanner, SeenRows, StoredRow
     from maia_sync.store.database import Transaction
@@ -57,6 +59,8 @@ class PageWritten(msgspec.Struct, frozen=True, kw_only=True):
     position: Position | None
     gave_way: bool = False
     """There is more to read, but not now."""
+    finish: Finish | None = None
+    """What is to be noted of the walk in the same transaction, as it is over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,11 +81,29 @@ class PageTerms:
     """The page behind has been asked for, so it will be walked too: what was served is stored."""
 
 
+def stretch_of(lease: Lease, position: Position, page: Page) -> Stretch:
+    """Return which stored rows `write_page` is going to read first."""
+    return Stretch(_unturned(lease, position), position.cursor.compare_seq, len(page.events) + MARGIN)
+
+
+def _unturned(lease: Lease, position: Position) -> TaskLog:
+    """Return the log as it is stored now."""
+    newest_first = position.checkpoint.newest_first != position.turn
+    return TaskLog(task_id=lease.task_id, newest_first=newest_first)
+
+
 def write_page(
-    tx: Transaction, lease: Lease, position: Position, pages: tuple[Page, Page | None], terms: PageTerms
+    tx: Transaction,
+    lease: Lease,
+    position: Position,
+    pages: tuple[Page, Page | None],
+    terms: PageTerms,
+    *,
+    enrolled: bool,
 ) -> PageWritten | None:
     """Write the first of two pages in the open transaction; the second, if known, stands behind it.
 
+    The lease has been proven there; `enrolled`: what happens to the task is noted for its archive.
     Raises LeaseLost or LogLoops; then nothing is kept.
 
     Raises KeysTaken, and has the transaction undone, if a key that was taken to be new is stored;
@@ -90,21 +112,18 @@ def write_page(
     Returns None, with nothing written, if it takes the page behind (`following`) to tell changes at
     the page's end from events that come there.
     """
-    enrolled = renew_lease(tx, lease, terms.lease_seconds)
     journal = Journal(tx=tx, task_id=lease.task_id, run_id=terms.run_id, enrolled=enrolled)
-    page, following = pages
+    page, _ = pages
     log = TaskLog(task_id=lease.task_id, newest_first=position.checkpoint.newest_first)
-    unturned = TaskLog(task_id=lease.task_id, newest_first=log.newest_first != position.turn)
-    compare = partial(
-        compare_page, tx, unturned, page.events, position.cursor.compare_seq, look_first=terms.look_first
-    )
-    compared, at_end = _compare(compare, position, page, following)
+    compared, at_end = _compare(tx, _unturned(lease, position), position, pages, terms)
     plan = compared.plan
     if plan.undecided:
         return None
     if position.turn:
         event_store.turn_seqs(tx, lease.task_id, journal)
-    quarantined = _write_plan(tx, log, plan, page, terms=terms, journal=journal)
+    quarantined = 0
+    if plan.new or plan.changed or plan.returned or plan.canonicals or page.quarantined:
+        quarantined = _write_plan(tx, log, plan, page, terms=terms, journal=journal)
     news = bool(plan.new or plan.changed or plan.returned or quarantined)
     moved, over = _moved(
         position,
@@ -116,14 +135,13 @@ def write_page(
         behind_asked=terms.behind_asked,
     )
     vanished = doubted = 0
+    finish: Finish | None = None
     reconciled = at_end and moved.reconcile is not None
     if at_end:
         vanished, doubted, moved = _settle_reconcile(tx, log, position, moved, journal)
-        if vanished:
-            sum_again(tx, lease.task_id, event_store.read_marked_just_now(tx, lease.task_id))
     if over:
         moved = _ended(tx, log, position, moved, page, plan=plan, news=news, journal=journal)
-        _finish(tx, lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
+        finish = _finish(lease, terms.planner, news=moved.news or bool(vanished), reconciled=reconciled)
     if moved.checkpoint != position.stored:
         advance_checkpoint(tx, lease, moved.checkpoint)
     seen_before = position.reconcile.seen if position.reconcile else None
@@ -143,15 +161,15 @@ def write_page(
         or (moved.reconcile is not None and moved.reconcile.seen != seen_before),
         position=None if over or stops else msgspec.structs.replace(moved, stored=moved.checkpoint),
         gave_way=stops,
+        finish=finish,
     )
 
 
-def _finish(tx: Transaction, lease: Lease, planner: PollPlanner, *, news: bool, reconciled: bool) -> None:
-    """Note that the walk has reached its end, plan the next, and give the lease back."""
-    finish_walk(
-        tx,
-        lease,
-        planner.after_walk(lease.state, "news" if news else "quiet"),
+def _finish(lease: Lease, planner: PollPlanner, *, news: bool, reconciled: bool) -> Finish:
+    """Plan the next poll of a task whose walk has reached its end."""
+    return Finish(
+        lease=lease,
+        next_poll=planner.after_walk(lease.state, "news" if news else "quiet"),
         news=news,
         reconciled=reconciled,
         until_reconcile=planner.until_reconcile(),
@@ -169,7 +187,8 @@ def _write_plan(
     event_store.unmark_vanished(tx, task_id, plan.returned)
     journal.note_page(plan, revised.revisions)
     event_store.store_canonicals(tx, task_id, plan.canonicals)
-    add_events(tx, task_id, plan.new, new_facets)
+    new = events_of(plan.new)
+    add_events(tx, task_id, new.group_ids, new.occurred_ats, new_facets)
     sum_again(tx, task_id, _summed_otherwise(plan, before, revised.facets))
     return insert_quarantined(tx, task_id, page.quarantined, terms.run_id)
 
@@ -189,9 +208,12 @@ def _summed_otherwise(
 
 
 def _compare(
-    compare: Callable[..., Compared], position: Position, page: Page, following: Page | None
+    tx: Transaction, log: TaskLog, position: Position, pages: tuple[Page, Page | None], terms: PageTerms
 ) -> tuple[Compared, bool]:
     """Compare the page; tell whether it is the log's last (DESIGN section 3, own token repeated)."""
+    page, following = pages
+    after = position.cursor.compare_seq
+    compare = partial(compare_page, tx, log, page.events, after, look_first=terms.look_first)
     if page.next_token is None:
         return compare(last_page=True), True
     compared = compare(last_page=False, following=following.events if following else None)
@@ -356,6 +378,8 @@ def _settle_reconcile(
         return 0, 0, moved
     seen = moved.reconcile.seen
     vanished, doubt = _mark_vanished(tx, log, seen, position.checkpoint, journal)
+    if vanished:
+        sum_again(tx, log.task_id, event_store.read_marked_just_now(tx, log.task_id))
     doubted = event_store.count_unseen(tx, log, seen) if doubt is not None else 0
     settled = msgspec.structs.replace(moved.checkpoint, reconcile=None, doubt=doubt, reconciled_at=tx.now)
     return vanished, doubted, msgspec.structs.replace(moved, checkpoint=settled)

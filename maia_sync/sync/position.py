@@ -12,6 +12,7 @@ import msgspec
 
 from maia_sync.model import NO_TIMESTAMP, Checkpoint, Cursor, Gap, LogOrder, Reconcile, TaskLog, WalkKind
 from maia_sync.store import events as event_store
+from maia_sync.store.windows import read_window
 from maia_sync.sync.order import START
 
 if TYPE_CHECKING:
@@ -110,12 +111,28 @@ def first_position(
     )
 
 
+def plain_poll(
+    checkpoint: Checkpoint, *, full: bool, order: Literal["auto", "oldest-first", "newest-first"]
+) -> Position | None:
+    """Return where the poll of a log begins that is known to be served oldest-first.
+
+    None for any other walk: `first_position` has to look at what is stored.
+    """
+    reconcile = checkpoint.reconcile
+    is_plain = checkpoint.log_order == "oldest-first" and order != "newest-first" and not full
+    if not is_plain or (reconcile is not None and reconcile.cursor == checkpoint.cursor):
+        return None
+    return Position(
+        kind="poll", cursor=checkpoint.cursor, checkpoint=checkpoint, stored=checkpoint, reconcile=None
+    )
+
+
 def _read_ends(tx: Transaction, task_id: str, checkpoint: Checkpoint) -> Ends | None:
     log = TaskLog(task_id=task_id, newest_first=checkpoint.newest_first)
     places = event_store.read_ends(tx, log)
     if places is None:
         return None
-    first = event_store.read_window(tx, log, START, 1).rows[0]
+    first = read_window(tx, log, START, 1).rows[0]
     timestamp = None if first.timestamp == NO_TIMESTAMP else first.timestamp
     whole = checkpoint.end_reached_at is not None and not checkpoint.gaps
     return Ends(first=places[0], last=places[1], first_timestamp=timestamp, whole=whole)

@@ -20,7 +20,9 @@ from maia_sync.model import WALKED_STATUSES, RunReport, RunStarted, WalkReport
 from maia_sync.store.reporting import settle_zone
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
+from maia_sync.sync.claims import NamedTasks
 from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.page_group import PageWriter
 from maia_sync.sync.patience import PatientHandover
 from maia_sync.sync.silence import Silence
 from maia_sync.sync.walk import Surroundings, Walk
@@ -31,10 +33,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from maia_sync.maia.client import MaiaClient
-    from maia_sync.model import Lease, Observation, Observer, PollPlanner, RunKind
+    from maia_sync.model import Observation, Observer, PollPlanner, RunKind
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database, Transaction
     from maia_sync.store.facets import FacetReader
+    from maia_sync.sync.claims import Claim
     from maia_sync.sync.due import DueTasks
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
@@ -143,6 +146,7 @@ class Run:
             client=self._client,
             database=self._database,
             handover=self._patient,
+            writer=PageWriter(self._database, handover=self._handover, patient=self._patient),
             worker=self._worker,
             run_id=run_id,
             planner=self._planner,
@@ -151,27 +155,26 @@ class Run:
             turn=None if self._due is None else self._due.turn,
             observers=self._observers,
         )
-        concurrency = self._settings.api.concurrency
-        if self._due is not None:
-            return await work_through(
-                self._due.leases(), partial(self._walk_claimed, around), concurrency=concurrency, stop=stop
-            )
-        named = task_ids_to_walk(self._database, self._patient, self._task_ids)
-        return await work_through(
-            named if self._watched is None else self._watched,
-            partial(self._walk_named, around),
-            concurrency=concurrency if self._watched is None else 1,
-            stop=stop,
+        at_once = 1 if self._watched is not None else self._settings.api.concurrency
+        tasks = self._due or NamedTasks(
+            self._watched or task_ids_to_walk(self._database, self._patient, self._task_ids),
+            database=self._database,
+            handover=self._patient,
+            heartbeat=self._heartbeat,
+            worker=self._worker,
+            lease_seconds=self._settings.schedule.lease,
+            most=at_once,
         )
+        try:
+            return await work_through(
+                tasks.claims(), partial(self._walk, around), concurrency=at_once, stop=stop
+            )
+        finally:
+            await tasks.give_back(self._handover)
 
-    async def _walk_claimed(self, around: Surroundings, lease: Lease) -> None:
-        await self._walk(Walk(around, lease.task_id, full=self._full, lease=lease))
-
-    async def _walk_named(self, around: Surroundings, task_id: str) -> None:
-        await self._walk(Walk(around, task_id, full=self._full))
-
-    async def _walk(self, walk: Walk) -> None:
+    async def _walk(self, around: Surroundings, claim: Claim) -> None:
         """Walk one task. Raises UpstreamUnreachable where upstream is plainly down: no walk goes on then."""
+        walk = Walk(around, claim, full=self._full)
         try:
             report = await walk.run()
         except LeaseLost:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from maia_sync.model import Cursor, TaskLog
-from maia_sync.store.events import read_window
+from maia_sync.store.windows import read_window
 from maia_sync.sync.compare import compare_page
 from maia_sync.sync.gaps import met_place
 from maia_sync.sync.identity import is_repetition

@@ -1,8 +1,9 @@
 """How is one task walked? Page by page under a lease, the next page fetched while one is written.
 
 fetch, decode, open transaction, decide, write, commit, tell observers: the order never changes, and
-no transaction waits for a request. At most one page is fetched ahead, so a crash costs at most the
-re-fetch of the page being written and of that one. On any error the position is dropped; the next
+no transaction waits for a request. One transaction may write pages of several tasks (page_group.py).
+At most one page is fetched ahead, so a crash costs at most the re-fetch of the page being written and
+of that one. On any error the position is dropped; the next
 walk reads it from the database again.
 """
 
@@ -19,7 +20,6 @@ from maia_sync.errors import (
     Bug,
     DatabaseUnreachable,
     GiveUpTask,
-    KeysTaken,
     LeaseLost,
     MaiaSyncError,
     OperatorMustAct,
@@ -29,19 +29,22 @@ from maia_sync.errors import (
     TokenRefused,
 )
 from maia_sync.model import Checkpoint, Cursor, PageApplied, Reconcile, TaskLog, WalkReport
+from maia_sync.page_events import PageEvents
 from maia_sync.store.checkpoints import read_checkpoint
-from maia_sync.store.leases import acquire_lease, is_still_held, release_lease
+from maia_sync.store.leases import is_still_held, release_lease
 from maia_sync.store.polls import fail_walk
 from maia_sync.sync.compare import is_stored_from_start, is_upside_down
 from maia_sync.sync.direction import Direction, Drift
 from maia_sync.sync.loop_guard import LoopGuard
-from maia_sync.sync.page import PageTerms, write_page
+from maia_sync.sync.page import PageTerms
+from maia_sync.sync.page_group import PageWork
 from maia_sync.sync.patience import may_have_happened
 from maia_sync.sync.position import (
     LOG_START,
     first_position,
     from_the_start,
     newest_known,
+    plain_poll,
     with_order,
     with_other_order,
 )
@@ -56,10 +59,12 @@ if TYPE_CHECKING:
     from maia_sync.settings import Settings
     from maia_sync.store.database import Database
     from maia_sync.store.facets import FacetReader
+    from maia_sync.sync.claims import Claim
     from maia_sync.sync.due import Turn
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
     from maia_sync.sync.page import PageWritten
+    from maia_sync.sync.page_group import PageWriter
     from maia_sync.sync.position import Position
 
 
@@ -75,6 +80,7 @@ class Surroundings:
     client: MaiaClient
     database: Database
     handover: Handover
+    writer: PageWriter
     worker: str
     run_id: int
     planner: PollPlanner
@@ -86,13 +92,12 @@ class Surroundings:
 
 
 class Walk:
-    """One walk of one task; `run()` once. `lease`: if it has been claimed already."""
+    """One walk of one task, which has been claimed for it; `run()` once."""
 
-    def __init__(
-        self, surroundings: Surroundings, task_id: str, *, full: bool, lease: Lease | None = None
-    ) -> None:
+    def __init__(self, surroundings: Surroundings, claim: Claim, *, full: bool) -> None:
         self._around = surroundings
-        self._task_id = task_id
+        self._task_id = task_id = claim.task_id
+        self._claimed = claim.checkpoint
         self._full = full
         page_size = surroundings.settings.api.page_size
         self._source = PageSource(surroundings.client, task_id, page_size=page_size)
@@ -100,11 +105,10 @@ class Walk:
         self._drift = Drift()
         self._from_start = False
         self._refused_at: int | None = None
-        self._lease = lease
+        self._lease = claim.lease
         self._began = Checkpoint(cursor=LOG_START)
-        self._commit_seconds = 0.0
-        self._committing: tuple[Position, PageWritten] | None = None
-        self._untold: tuple[Position, Page, PageWritten] | None = None
+        self._in_hand: PageWork | None = None
+        """The page that is being written, until it is told of."""
         self.report = WalkReport(task_id=task_id)
 
     async def run(self) -> WalkReport:
@@ -128,8 +132,8 @@ class Walk:
                 raise
             raise failure from error
         finally:
-            if self._untold is not None:
-                self._tell(*self._untold)  # cut off while this page was being committed
+            if self._in_hand is not None and self._in_hand.written is not None:
+                self._tell(self._in_hand, self._in_hand.written)  # cut off while it was being committed
             await self._source.drop_ahead()
             await self._let_go()
         return self.report
@@ -173,9 +177,9 @@ class Walk:
                 written = await self._written(position, page, following, gives_way=gives_way)
         except TokenRefused as refusal:
             return await self._from_the_start(position, refusal)
-        if written is None:
+        if written is None or self._in_hand is None:
             raise Bug("a page could not be decided though the page behind it is known")
-        self._tell(position, page, written)
+        self._tell(self._in_hand, written)
         if written.position is not None:
             self._guard.passed(position.cursor.page_token, page, advanced=written.advanced)
             self._note_jump(page, written.position)
@@ -200,35 +204,24 @@ class Walk:
             self.report = msgspec.structs.replace(self.report, kind=onward.kind)
 
     async def _started(self) -> Position | None:
-        """Begin; if the database was lost as the lease was being taken, it may be ours already."""
-        try:
-            return await self._around.handover.run(self._start, once=True)
-        except DatabaseUnreachable as trouble:
-            if not may_have_happened(trouble):
-                raise
-        return await self._around.handover.run(partial(self._start, again=True))
-
-    def _start(self, *, again: bool = False) -> Position | None:
-        """Take the lease and read the checkpoint; None if another worker holds the task.
-
-        The lease is noted here, in the worker thread: a walk that is cancelled meanwhile must
-        still give it back.
-        """
-        around, claimed = self._around, self._lease is not None
-        with around.database.transaction(write=not claimed) as tx:
-            lease = self._lease or acquire_lease(
-                tx, self._task_id, around.worker, around.settings.schedule.lease, again=again
-            )
-            if lease is None:
-                return None
-            checkpoint = read_checkpoint(tx, self._task_id) or Checkpoint(cursor=LOG_START)
-            order = around.settings.api.order
-            position = first_position(tx, self._task_id, checkpoint, full=self._full, order=order)
-        self._lease = lease
-        self._began = checkpoint
-        around.heartbeat.hold(lease)
+        """Begin; None if another worker holds the task."""
+        if self._lease is None:
+            return None
+        checkpoint, order = self._claimed, self._around.settings.api.order
+        position = None
+        if checkpoint is not None:
+            position = plain_poll(checkpoint, full=self._full, order=order)
+        if position is None:
+            position = await self._around.handover.run(self._read_position)
+        self._began = position.stored
         self.report = msgspec.structs.replace(self.report, kind=position.kind)
         return position
+
+    def _read_position(self) -> Position:
+        order = self._around.settings.api.order
+        with self._around.database.transaction(write=False) as tx:
+            checkpoint = self._claimed or read_checkpoint(tx, self._task_id) or Checkpoint(cursor=LOG_START)
+            return first_position(tx, self._task_id, checkpoint, full=self._full, order=order)
 
     async def _from_the_start(self, position: Position, refusal: TokenRefused) -> Position:
         """Answer a refused token: ask again without one, as a reconcile, once per depth reached."""
@@ -271,7 +264,7 @@ class Walk:
             return Direction(order=configured, sure=True)
         if position.checkpoint.order_is_sure and position.cursor.page_token is not None:
             return None
-        self._drift.add([event.timestamp for event in page.events])
+        self._drift.add(PageEvents.of(page.events).timestamps)
         return self._drift.direction()
 
     async def _contradicted(self, position: Position, page: Page, direction: Direction) -> Position:
@@ -293,49 +286,6 @@ class Walk:
         self, position: Position, page: Page, following: Page | None, *, gives_way: bool
     ) -> PageWritten | None:
         """Write a page; if the database was lost in COMMIT, find out whether it is written."""
-        handover = self._around.handover
-        work = partial(self._write, position, page, following, gives_way=gives_way)
-        while True:
-            try:
-                return await handover.run(work, once=True)
-            except DatabaseUnreachable as trouble:
-                if not may_have_happened(trouble):
-                    raise
-            written = await handover.run(self._find_committed)
-            if written is not None:
-                self._untold = (position, page, written)
-                return written
-
-    def _find_committed(self) -> PageWritten | None:
-        """Return what the latest page came to if it was committed, else None. Raises LeaseLost."""
-        if self._committing is None:
-            return None
-        position, written = self._committing
-        with self._around.database.transaction(write=False) as tx:
-            lease = self._held_lease()
-            is_held = is_still_held(tx, lease)
-            stored = read_checkpoint(tx, self._task_id)
-        if written.position is None:  # then the lease was given back with it
-            return None if is_held else written
-        if not is_held:
-            raise LeaseLost("this task's lease was given back while a page was being written")
-        moved = written.position.checkpoint
-        return written if stored == moved != position.stored else None
-
-    def _write(
-        self, position: Position, page: Page, following: Page | None, *, gives_way: bool
-    ) -> PageWritten | None:
-        try:
-            written = self._write_once(position, page, following, gives_way=gives_way, look_first=False)
-        except KeysTaken:
-            written = self._write_once(position, page, following, gives_way=gives_way, look_first=True)
-        if written is not None:
-            self._untold = (position, page, written)
-        return written
-
-    def _write_once(
-        self, position: Position, page: Page, following: Page | None, *, gives_way: bool, look_first: bool
-    ) -> PageWritten | None:
         around = self._around
         terms = PageTerms(
             run_id=around.run_id,
@@ -344,24 +294,48 @@ class Walk:
             facets=around.facets,
             full=self._full,
             gives_way_since=self._began if gives_way else None,
-            look_first=look_first,
+            look_first=False,
             behind_asked=self._source.is_behind_asked,
         )
-        began = around.database.clock.monotonic()
-        with around.database.transaction() as tx:
-            written = write_page(tx, self._held_lease(), position, (page, following), terms)
-            self._committing = None if written is None else (position, written)
-        self._commit_seconds = around.database.clock.monotonic() - began
-        return written
+        work = PageWork(
+            lease=self._held_lease(), position=position, page=page, following=following, terms=terms
+        )
+        self._in_hand = work
+        while True:
+            try:
+                return await around.writer.write(work)
+            except DatabaseUnreachable as trouble:
+                if not may_have_happened(trouble):
+                    raise
+            await around.handover.run(partial(self._find_committed, work))
+            if work.written is not None:
+                return work.written
+
+    def _find_committed(self, work: PageWork) -> None:
+        """Note what a page came to if it was committed. Raises LeaseLost."""
+        written = work.pending
+        if written is None:
+            return
+        with self._around.database.transaction(write=False) as tx:
+            is_held = is_still_held(tx, work.lease)
+            stored = read_checkpoint(tx, self._task_id)
+        if written.position is None:  # then the lease was given back with it
+            work.written = None if is_held else written
+            return
+        if not is_held:
+            raise LeaseLost("this task's lease was given back while a page was being written")
+        if stored == written.position.checkpoint != work.position.stored:
+            work.written = written
 
     def _held_lease(self) -> Lease:
         if self._lease is None:
             raise Bug("a page was to be written without a lease")
         return self._lease
 
-    def _tell(self, position: Position, page: Page, written: PageWritten) -> None:
+    def _tell(self, work: PageWork, written: PageWritten) -> None:
         """Add the committed page to the report and tell the observers."""
-        self._untold = None
+        self._in_hand = None
+        position, page = work.position, work.page
         report = self.report
         applied = PageApplied(
             task_id=self._task_id,
@@ -373,7 +347,7 @@ class Walk:
             vanished=written.vanished,
             size_bytes=page.size_bytes,
             end_reached=written.position is None and not written.gave_way,
-            commit_seconds=self._commit_seconds,
+            commit_seconds=work.seconds,
         )
         self.report = msgspec.structs.replace(
             report,

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 import cProfile
-import sys
 from typing import TYPE_CHECKING, Self
-
-import msgspec
 
 import maia_sync.app
 import maia_sync.sync.page
 from maia_sync.app import open_app
 from maia_sync.facet_settings import FACETS
-from maia_sync.settings import ApiSettings, AuthSettings, DatabaseSettings, Secret, Settings
 from maia_sync.sync.handover import InlineHandover
-from tests.benchmarks.child import Job, ready, report
+from tests.benchmarks.child import read_job, ready, report
+from tests.benchmarks.subject_settings import settings_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from maia_sync.app import App
     from maia_sync.model import RunReport
+    from tests.benchmarks.child import Job
 
 
 def open_subject(job: Job) -> App:
     """Connect maia-sync to the job's server and database."""
-    settings = Settings(
-        api=ApiSettings(base_url=job.base_url, page_size=job.work.page_size, concurrency=8),
-        auth=AuthSettings(token=Secret("subject")),
-        database=DatabaseSettings(url=job.database),
-    )
-    return open_app(settings)
+    return open_app(settings_of(job))
 
 
 class _InlineHandover(InlineHandover):
@@ -65,6 +60,10 @@ class _NoFacets:
         """Return no facet."""
         return self._nothing
 
+    def read_all(self, payloads: Sequence[object]) -> tuple[Sequence[str], ...]:
+        """Return no facet of many payloads."""
+        return (("",) * len(payloads),) * len(FACETS)
+
 
 def leave_out(job: Job) -> None:
     """Take parts of the analytics out of this process."""
@@ -76,7 +75,7 @@ def leave_out(job: Job) -> None:
 
 def main() -> None:
     """Do the job and tell what it took."""
-    job = msgspec.json.decode(sys.argv[1], type=Job)
+    job = read_job()
     leave_out(job)
     with open_subject(job) as app:
         ready()

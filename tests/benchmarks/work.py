@@ -21,11 +21,28 @@ class Work:
     events_per_task: int
     page_size: int = 1000
     event_bytes: int = 400
+    new_events: int = 0
+    """So many come to each task once the logs have grown."""
+    delay: float = 0.0
+    """Seconds that each answer takes."""
 
     @property
     def events(self) -> int:
         """All events of all tasks."""
         return self.tasks * self.events_per_task
+
+    @property
+    def last_token(self) -> str | None:
+        """The token of a log's last page before it grows; None for its first page."""
+        page = max(self.events_per_task - 1, 0) // self.page_size
+        return f"p{page}" if page else None
+
+    @property
+    def events_from_last(self) -> int:
+        """Events of all tasks from that page on, before the logs grow."""
+        return self.tasks * (
+            self.events_per_task - max(self.events_per_task - 1, 0) // self.page_size * self.page_size
+        )
 
     @property
     def task_ids(self) -> list[str]:
@@ -38,11 +55,13 @@ def log_number(task_id: str) -> int:
     return int(task_id[-4:], 16) % _DISTINCT_LOGS
 
 
-def make_pages(work: Work) -> list[list[bytes]]:
+def make_pages(work: Work, *, grown: bool = False) -> list[list[bytes]]:
     """Make the bodies of every page of every distinct log; page n is fetched by token `pN`."""
     logs = []
     for number in range(min(_DISTINCT_LOGS, work.tasks)):
         events = _make_log(random.Random(number), work)
+        if not grown:
+            del events[work.events_per_task :]
         pages = [events[at : at + work.page_size] for at in range(0, len(events), work.page_size)] or [[]]
         last = len(pages) - 1
         logs.append(
@@ -58,7 +77,7 @@ def _make_log(chance: random.Random, work: Work) -> list[bytes]:
     moment = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=chance.random() * 86_400)
     events = []
     group = ""
-    for number in range(work.events_per_task):
+    for number in range(work.events_per_task + work.new_events):
         if number % 12 == 0:
             group = str(UUID(int=chance.getrandbits(128)))
         moment += timedelta(microseconds=chance.randrange(50_000, 3_000_000))
@@ -75,10 +94,13 @@ def _make_event(chance: random.Random, group: str, timestamp: str, size: int) ->
         "text": "",
     }
     event = {"data": data, "groupId": group, "timestamp": timestamp}
-    missing = size - len(_compact(event))
-    while len(str(data["text"])) < missing:
-        data["text"] = f"{data['text']}{chance.choice(_WORDS)} "
-    data["text"] = str(data["text"])[: max(missing, 0)]
+    missing = max(size - len(_compact(event)), 0)
+    words: list[str] = []
+    written = 0
+    while written < missing:
+        words.append(chance.choice(_WORDS))
+        written += len(words[-1]) + 1
+    data["text"] = " ".join([*words, ""])[:missing]
     return _compact(event).encode()
 
 

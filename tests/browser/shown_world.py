@@ -65,7 +65,8 @@ def store(tx: Transaction, task: str, elements: Sequence[bytes], *, after: int =
     seqs = count(after + STEP, STEP)
     rows = [NewRow(event=event, ordinal=0, seq=next(seqs)) for event in page.events]
     facets = insert_new_rows(tx, TaskLog(task_id=task), rows, None, reader)
-    add_events(tx, task, rows, facets)
+    groups, moments = [row.event.group_id for row in rows], [row.event.occurred_at for row in rows]
+    add_events(tx, task, groups, moments, facets)
 
 
 def revise(tx: Transaction, task: str, earlier: str, *, like: str) -> list[dict[str, Any]]:

@@ -26,11 +26,11 @@ from maia_sync.store import archive_journal, archive_log, events
 from maia_sync.store.archive_reading import open_unarchived
 from maia_sync.store.archive_versions import _CURRENT, _SUPERSEDED
 from maia_sync.store.database import Database
-from maia_sync.store.leases import acquire_lease, release_lease, renew_lease
+from maia_sync.store.leases import acquire_leases, prove_leases, release_lease
 from maia_sync.store.runs import close_lost_runs, start_run
 from maia_sync.store.sent import complete_sent_message, insert_sent_message
 from maia_sync.store.tasks import set_status, upsert_tasks
-from maia_sync.sync import page as page_writing
+from maia_sync.sync import page_group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,7 +125,7 @@ def test_p5_a_page_that_is_undone_leaves_no_note(stage: Stage, monkeypatch: pyte
         raise Bug("the story wants it")
 
     with monkeypatch.context() as patch:
-        patch.setattr(page_writing, "finish_walk", fail)
+        patch.setattr(page_group, "finish_walks", fail)
         assert sync(stage.world, stage.database, order="oldest-first") is not None
     assert stage.notes() == 0
     stage.walk()
@@ -403,11 +403,10 @@ def test_an_untracked_task_is_archived_as_any_other(stage: Stage) -> None:
 def test_enrolment_waits_for_a_page_that_is_being_written_and_tells_of_it(stage: Stage) -> None:
     stage.walk()
     with stage.database.transaction() as tx:
-        lease = acquire_lease(tx, TASK, "another", 60)
-    assert lease is not None
+        (lease,) = acquire_leases(tx, [TASK], "another", 60)
     enrolling = threading.Thread(target=enrol, args=(stage.database,))
     with stage.database.transaction() as tx:
-        assert renew_lease(tx, lease, 60) is False
+        assert prove_leases(tx, [lease]) == [False]
         enrolling.start()
         enrolling.join(0.2)
         assert enrolling.is_alive()
@@ -416,7 +415,7 @@ def test_enrolment_waits_for_a_page_that_is_being_written_and_tells_of_it(stage:
     enrolling.join(20)
     assert not enrolling.is_alive()
     with stage.database.transaction() as tx:
-        assert renew_lease(tx, lease, 60) is True
+        assert prove_leases(tx, [lease]) == [True]
         release_lease(tx, lease)
     told, _ = read(stage)
     assert "written meanwhile" in [record.timestamp_text for record in told]

@@ -55,7 +55,8 @@ def store(database: Database, elements: Sequence[bytes]) -> None:
     with database.transaction() as tx:
         upsert_tasks(tx, [TASK])
         facets = insert_new_rows(tx, TaskLog(task_id=TASK), rows, None, READER)
-        add_events(tx, TASK, rows, facets)
+        groups, moments = [row.event.group_id for row in rows], [row.event.occurred_at for row in rows]
+        add_events(tx, TASK, groups, moments, facets)
         gone = rows[:: len(rows) // 7 + 6]
         for row in gone:
             of_row = (task_event.c.seq == row.seq) & (task_event.c.task_id == TASK)

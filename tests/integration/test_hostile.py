@@ -87,11 +87,12 @@ def assert_only_its_own_task(copy: Copy, report: dict[str, Any], names: list[str
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("library", ["httpx", "aiohttp"])
 def test_p8_all_tricks_at_once_cost_bounded_memory_time_and_requests_and_only_their_own_tasks(
-    attack: Callable[..., Any],
+    attack: Callable[..., Any], library: str
 ) -> None:
     names = list(TRICKS)
-    server, copy, reports, took = attack(names)
+    server, copy, reports, took = attack(names, api__transport=library)
     assert_only_its_own_task(copy, reports[-1], names)
     print(f"{took:.1f} s, {megabytes(reports):.1f} MB, {sum(server.requests.values())} requests")
     assert megabytes(reports) < MOST_MEGABYTES

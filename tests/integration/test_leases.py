@@ -16,14 +16,15 @@ from maia_sync.errors import LeaseLost
 from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
 from maia_sync.store.leases import (
-    acquire_lease,
+    acquire_leases,
     claim_due,
+    prolong_leases,
+    prove_leases,
     read_next_due,
     release_lease,
     renew_all,
-    renew_lease,
 )
-from maia_sync.store.polls import fail_walk, finish_walk, give_way
+from maia_sync.store.polls import Finish, fail_walk, finish_walks, give_way
 from maia_sync.store.schema import task
 from maia_sync.store.tasks import heat, read_tasks, set_status, upsert_tasks
 from maia_sync.sync.due import DueTasks, Turn
@@ -65,9 +66,14 @@ def claimed(database: Database, owner: str, most: int = 10) -> list[str]:
 
 def taken(database: Database, number: int = 1, owner: str = "one") -> Lease:
     with database.transaction() as tx:
-        lease = acquire_lease(tx, task_id(number), owner, LIFE)
-    assert lease is not None
+        (lease,) = acquire_leases(tx, [task_id(number)], owner, LIFE)
     return lease
+
+
+def renewed(database: Database, *leases: Lease) -> None:
+    with database.transaction() as tx:
+        prove_leases(tx, leases)
+        prolong_leases(tx, leases, LIFE)
 
 
 def standing(database: Database, number: int = 1) -> Task:
@@ -82,7 +88,7 @@ def quiet(lease: Lease) -> NextPoll:
 
 def finished(database: Database, lease: Lease) -> None:
     with database.transaction() as tx:
-        finish_walk(tx, lease, quiet(lease), news=False, reconciled=False, until_reconcile=7e5)
+        finish_walks(tx, [Finish(lease, quiet(lease), news=False, reconciled=False, until_reconcile=7e5)])
 
 
 def test_two_claims_never_give_the_same_task_and_the_longest_due_comes_first(database: Database) -> None:
@@ -103,8 +109,8 @@ def test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_not
     lease = taken(database)
     shift(database, 1, lease_expires_at=-1, next_poll_at=-1)
     assert task_id(1) in claimed(database, "two")
-    with pytest.raises(LeaseLost), database.transaction() as tx:
-        renew_lease(tx, lease, LIFE)
+    with pytest.raises(LeaseLost):
+        renewed(database, lease)
     with pytest.raises(LeaseLost):
         finished(database, lease)
     with database.transaction() as tx:
@@ -118,8 +124,7 @@ def test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_not
 def test_a_lease_that_has_run_out_and_that_nobody_took_is_still_its_owners(database: Database) -> None:
     lease = taken(database)
     shift(database, 1, lease_expires_at=-1)
-    with database.transaction() as tx:
-        renew_lease(tx, lease, LIFE)
+    renewed(database, lease)
     finished(database, lease)
     assert standing(database).lease_owner is None
 
@@ -253,8 +258,8 @@ def test_what_a_run_has_claimed_and_not_walked_is_given_back(database: Database)
     )
 
     async def take_one() -> str:
-        async for lease in due.leases():
-            return lease.task_id
+        async for claim in due.claims():
+            return claim.task_id
         raise AssertionError
 
     walked = asyncio.run(take_one())

@@ -185,10 +185,12 @@ def test_the_limit_grows_back_when_upstream_has_recovered(stage_for: Staging) ->
     assert stage.requests < 100
 
 
+@pytest.mark.parametrize("library", ["httpx", "aiohttp"])
 def test_p7_a_fetch_that_is_cancelled_at_any_step_costs_no_later_fetch_its_connection(
-    stage_for: Staging,
+    stage_for: Staging, library: str
 ) -> None:
-    stage = stage_for(world_of(events(3)), api__concurrency=1, api__retries=0, api__timeout=5)
+    alone = {"api__concurrency": 1, "api__retries": 0, "api__timeout": 5}
+    stage = stage_for(world_of(events(3)), api__transport=library, **alone)
 
     async def cancel_at_many_steps(client: MaiaClient) -> list[bool]:
         cancelled = []

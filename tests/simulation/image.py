@@ -22,9 +22,10 @@ from maia_sync.analytics.facet_reader import FacetReader
 from maia_sync.facet_settings import FacetsSettings
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
+from maia_sync.model import WalkReport
 from maia_sync.service.polling import AdaptivePolling
 from maia_sync.store.database import Database
-from maia_sync.sync import walk
+from maia_sync.sync import page_group
 from maia_sync.sync.heartbeat import Heartbeat
 from maia_sync.sync.run import Run
 from maia_sync.sync.ticks import Ticks
@@ -123,6 +124,8 @@ class Image:
         self.written: Counter[str] = Counter()
         """Rows that were written and committed, by verb and table."""
         self._writing: Counter[str] = Counter()
+        self.together: Counter[int] = Counter()
+        """Commits, by how many pages each of them made."""
         self.walked: set[str] = set()
         """Tasks of which it has committed pages."""
         self.asleep = asyncio.Event()
@@ -139,7 +142,8 @@ class Image:
         self._statements = 0
         self._commits = 0
         self._pages: dict[int, tuple[Page, Served]] = {}
-        self._pending: tuple[Served, bool] | None = None
+        self._pending: list[tuple[Served, bool]] = []
+        """The pages that the open transaction has written."""
         self._stop: asyncio.Future[int] | None = None
         self.database = Database(url=f"sqlite:///{path}", clock=clock, busy_timeout=0.01)
         self._seat = _SEATS[seat] = _SEATS.get(seat) or _Seat(self.database.engine)
@@ -210,7 +214,7 @@ class Image:
 
     def observe(self, seen: Observation) -> None:
         """Take in what the code under test tells of itself."""
-        if isinstance(seen, walk.WalkReport):
+        if isinstance(seen, WalkReport):
             ended_well = seen.error is None and seen.kind is not None and not seen.lease_lost
             with self._judged():
                 if seen.error_kind == "Bug":
@@ -326,22 +330,23 @@ class Image:
         if kind is not None:
             self.hit[kind] += 1
         if kind in ("lost_before_commit", "full_at_commit"):
-            self._pending = None
+            self._pending = []
             raise _database_error(kind)
         really()
         self.written.update(self._writing)
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            self.walked.add(pending[0].task_id)
+        pending, self._pending = self._pending, []
+        self.together[len(pending)] += 1
+        for served, reconciles in pending:
+            self.walked.add(served.task_id)
             with self._judged():
-                self.ledger.commit(self.name, pending[0], reconciles=pending[1])
+                self.ledger.commit(self.name, served, reconciles=reconciles)
         self.reach("after commit", "")
         if kind == "lost_after_commit":
             raise _database_error(kind)
 
     def begin_transaction(self) -> None:
         """Forget what a transaction before this one was to commit."""
-        self._pending = None
+        self._pending = []
         self._writing.clear()
 
     def end_statement(self, deed: str, rows: int) -> None:
@@ -352,7 +357,7 @@ class Image:
 
     def note_written(self, page: Page, *, reconciles: bool) -> None:
         """Note that this page has been written and awaits its commit."""
-        self._pending = self._pages[id(page)][1], reconciles
+        self._pending.append((self._pages[id(page)][1], reconciles))
 
 
 class _Client(MaiaClient):
@@ -461,12 +466,12 @@ def _database_error(kind: str) -> sqlite3.OperationalError:
     return error
 
 
-_really_write_page = walk.write_page
+_really_write_page = page_group.write_page
 
 
-def _write_page(tx: Any, lease: Any, position: Any, pages: Any, terms: Any) -> Any:
-    """Write a page, and note which, so that its commit is known to be this page's."""
-    written = _really_write_page(tx, lease, position, pages, terms)
+def _write_page(tx: Any, lease: Any, position: Any, pages: Any, terms: Any, *, enrolled: bool) -> Any:
+    """Write a page, and note which, so that its commit is known to be this page's too."""
+    written = _really_write_page(tx, lease, position, pages, terms, enrolled=enrolled)
     connection = tx.connection.connection.dbapi_connection
     if written is not None and isinstance(connection, _Connection):
         connection.image.note_written(
@@ -475,4 +480,4 @@ def _write_page(tx: Any, lease: Any, position: Any, pages: Any, terms: Any) -> A
     return written
 
 
-walk.write_page = _write_page
+page_group.write_page = _write_page

@@ -180,7 +180,7 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
         "api.region": "us1", "api.base_url": "https://x.example/dpc", "api.page_size": "5",
         "api.concurrency": "6",
         "api.requests_per_second": "2.5", "api.timeout": "1m", "api.page_deadline": "90",
-        "api.order": "oldest-first",
+        "api.order": "oldest-first", "api.transport": "aiohttp",
         "api.max_page_bytes": "5000000", "api.ca_file": str(ca_file), "api.allow_insecure_http": "yes",
         "api.retries": "0", "api.backoff": "20ms", "auth.client_id": "me", "auth.client_secret": "s3cret",
         "auth.token_url": "https://y.example/token", "auth.audience": "https://z.example",
@@ -209,7 +209,7 @@ def test_every_key_can_be_set_by_a_variable(tmp_path: Path) -> None:
     assert settings.api == ApiSettings(
         region="us1", base_url="https://x.example/dpc", page_size=5, concurrency=6, requests_per_second=2.5,
         timeout=60.0, page_deadline=90.0, order="oldest-first", max_page_bytes=5_000_000, ca_file=ca_file,
-        allow_insecure_http=True, retries=0, backoff=0.02,
+        transport="aiohttp", allow_insecure_http=True, retries=0, backoff=0.02,
     )  # fmt: skip
     lists = dict.fromkeys((*TEXT_PATHS, *NUMBER_PATHS, *WORD_LISTS), ("a.b", "c"))
     assert settings.facets == FacetsSettings(

@@ -7,6 +7,7 @@ the first.
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from typing import Any
 
@@ -642,6 +643,8 @@ def test_a_payload_of_any_kind_is_read_as_the_second_reader_reads_it(payload: st
 def test_a_text_that_no_database_gave_is_no_payload() -> None:
     for text in ("\ud800", '{"toolName":"\ud800"}', "", "{", '{"toolName":', "\0"):
         assert read(text) == {}
+        columns = FacetReader(DEFAULT).read_all(['{"type":"userMessage"}', text, '{"userId":"u"}'])
+        assert (list(columns[0]), list(columns[3])) == (["userMessage", "", ""], ["", "", "u"])
 
 
 def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -649,18 +652,123 @@ def test_what_upstream_decides_does_not_fill_the_memory(monkeypatch: pytest.Monk
     assert facet_reader._MOST_WORDS <= 100_000
     monkeypatch.setattr(facet_reader, "_MOST_WORDS", 50)
     reader = FacetReader(DEFAULT)
-    scope = reader.read.__globals__
     for number in range(200):
-        assert told(reader, type=f"user message {number}", status=f"failed {number}") == {
+        assert told(
+            reader, type=f"user message {number}", status=f"failed {number}", role=f"user {number}"
+        ) == {
             "event_type": f"user message {number}",
             "status": f"failed {number}",
         }
     assert told(reader, type="userMessage", status="failed")["actor"] == "user"
-    assert {len(scope[name]) for name in ("types", "statuses")} == {50}
+    assert told(reader, type="note", role="human")["actor"] == "user"
+    assert {len(reader._meanings[name]) for name in ("types", "statuses", "roles")} == {50}
     fresh = FacetReader(DEFAULT)
-    told(fresh, type="x" * 300, status="y" * 300)
+    told(fresh, type="x" * 300, status="y" * 300, role="z" * 300)
     told(fresh, type="\ud800", status="a\0")
-    assert [list(fresh.read.__globals__[name]) for name in ("types", "statuses")] == [[""], [""]]
+    assert [list(fresh._meanings[name]) for name in ("types", "statuses", "roles")] == [[""], [""], []]
+
+
+# ------------------------------------------------------------------ many payloads at once
+
+WIDE = [json.dumps({f"n{number}_{at}": 1 for at in range(9)}) for number in range(30)]
+
+
+def by_column(payloads: list[str | None], settings: FacetsSettings = DEFAULT) -> list[tuple[Any, ...]]:
+    rows = [second_reading(payload, settings) for payload in payloads]
+    return list(zip(*rows, strict=True)) if rows else [()] * len(FACETS)
+
+
+def assert_read_alike(reader: FacetReader, payloads: list[str | None], settings: FacetsSettings) -> None:
+    """Assert that many payloads at once are read as the second reader reads each."""
+    columns, expected = reader.read_all(payloads), by_column(payloads, settings)
+    assert len(columns) == len(FACETS)
+    assert all(same(tuple(one), other) for one, other in zip(columns, expected, strict=True)), payloads
+
+
+def test_no_payloads_have_no_facets() -> None:
+    assert [list(column) for column in FacetReader(DEFAULT).read_all([])] == [[] for _ in FACETS]
+
+
+def test_many_payloads_are_read_as_each_alone_whatever_was_read_before() -> None:
+    """Names never met, payloads that only slices can be cut of, and none at all, anywhere in a page."""
+    reader = FacetReader(DEFAULT)
+    usual = [json.dumps({"type": "toolCall", "toolName": name, "x": [1]}) for name in ("a", "b", "é")]
+    for odd in (
+        None,
+        '{"role":"user","new":1}',
+        '{"type":"\\ud800","status":"failed"}',
+        '{"cost":1e999,"agentName":"a"}',
+        '{"userId":"u","a\\n":1}',
+        '{"":1,"usage":{"inputTokens":7},"type":null}',
+        '{"error":{},"type":"toolResult"}',
+        '{"error":{"x":1},"type":"toolResult"}',
+        '{"x":"\\ud800","type":"userMessage"}',
+        "[]",
+        "null",
+    ):
+        for page in ([odd], [odd, *usual], [*usual, odd], [usual[0], odd, odd, *usual[1:]]):
+            assert_read_alike(reader, page, DEFAULT)
+            assert_read_alike(FacetReader(DEFAULT), page, DEFAULT)
+
+
+def test_names_once_met_are_read_without_the_slower_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = FacetReader(DEFAULT)
+    payloads = ['{"type":"toolCall","x":1}', '{"type":"userMessage","userId":"u"}', None, "null"]
+    assert_read_alike(reader, payloads, DEFAULT)
+    monkeypatch.delattr(facet_reader.FacetCode, "facets_of")
+    assert_read_alike(reader, payloads[::-1], DEFAULT)
+    assert_read_alike(reader, ['{"x":1,"userId":"u","type":"plan"}', "{}"], DEFAULT)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [*WIDE[:1], '{"a\\n":1}', '{"a\\"":1}', json.dumps({"x" * 300: 1})],
+    ids=["too many", "a line's end", "a quote", "a long one"],
+)
+def test_where_names_are_too_many_or_odd_nothing_is_kept_of_them(
+    odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Upstream decides how many names there are, and how long: neither memory nor time grows with them."""
+    assert facet_reader._MOST_NAMES <= 100
+    monkeypatch.setattr(facet_reader, "_MOST_NAMES", 8)
+    reader = FacetReader(DEFAULT)
+    assert_read_alike(reader, ['{"type":"plan"}'], DEFAULT)
+    assert_read_alike(reader, ['{"type":"plan"}', odd, '{"type":"userMessage"}'], DEFAULT)
+    made: list[object] = []
+    monkeypatch.setattr(facet_reader, "FacetCode", lambda *given: made.append(given))
+    for payload in (*WIDE, '{"type":"plan"}', odd):
+        assert_read_alike(reader, [payload], DEFAULT)
+    assert (reader._quick, made) == (None, [])
+
+
+def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    true = facet_reader.FacetCode
+
+    def noted(*given: Any) -> Any:
+        made.append(given[2:])
+        return true(*given)
+
+    monkeypatch.setattr(facet_reader, "FacetCode", noted)
+    reader = FacetReader(DEFAULT)
+    page = [f'{{"type":"plan","n{number}":1}}' for number in range(20)]
+    assert_read_alike(reader, page, DEFAULT)
+    assert_read_alike(reader, [*page, '{"role":"user"}', '{"userId":"u"}'], DEFAULT)
+    names = ["type", *(f"n{number}" for number in range(20))]
+    assert made == [(names,), (), ([*names, "role", "userId"],)]
+
+
+def test_threads_may_share_a_reader_while_it_learns() -> None:
+    """One meets ever new names, so that nothing more is learnt, while others read what they have learnt."""
+    reader = FacetReader(DEFAULT)
+    pages = [
+        [f'{{"type":"plan","userId":"u{at}","n{number % 70}":1}}' for at in range(3)] for number in range(280)
+    ]
+    with ThreadPoolExecutor(4) as threads:
+        columns = list(threads.map(reader.read_all, pages))
+    assert [[list(column) for column in each] for each in columns] == [
+        [list(column) for column in by_column([*page])] for page in pages
+    ]
 
 
 # ------------------------------------------------------------------ columns and version
@@ -762,6 +870,20 @@ def test_any_payload_is_read_as_the_second_reader_reads_it(payload: str) -> None
     assert same(PLAIN.read(payload), second_reading(payload, DEFAULT))
 
 
+@given(st.lists(st.lists(wanted_payloads(DEFAULT), max_size=4), max_size=3))
+def test_any_payloads_are_read_together_as_each_alone(pages: list[list[str | None]]) -> None:
+    reader = FacetReader(DEFAULT)
+    for page in pages:
+        assert_read_alike(reader, page, DEFAULT)
+
+
+@given(st.lists(wanted_payloads(OTHER), max_size=6))
+def test_any_payloads_are_read_together_so_under_another_configuration(page: list[str | None]) -> None:
+    reader = FacetReader(OTHER)
+    for _ in range(2):
+        assert_read_alike(reader, page, OTHER)
+
+
 @given(wanted_payloads(OTHER))
 def test_any_payload_is_read_so_under_another_configuration(payload: str) -> None:
     assert same(OTHERWISE.read(payload), second_reading(payload, OTHER))
@@ -810,3 +932,5 @@ def test_any_configuration_reads_any_payload_as_the_second_reader_does(
     reader = FacetReader(settings)
     for payload in payloads:
         assert same(reader.read(payload), second_reading(payload, settings)), payload
+    for _ in range(2):
+        assert_read_alike(reader, [*payloads], settings)

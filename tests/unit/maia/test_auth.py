@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import ssl
 import traceback
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -307,22 +308,18 @@ def test_a_token_command_is_run_again_on_a_401(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------- where tokens come from
 
 
-def header_of(settings: AuthSettings) -> str:
-    async def once() -> str:
-        flow = make_auth(settings, clock=ManualClock()).async_auth_flow(
-            httpx.Request("GET", "http://127.0.0.1/")
-        )
-        return str((await anext(flow)).headers["Authorization"])
-
-    return asyncio.run(once())
+def bearer_of(settings: AuthSettings) -> str:
+    bearer = asyncio.run(make_auth(settings, clock=ManualClock()).bearer())
+    assert bearer is not None
+    return bearer.reveal()
 
 
 def test_the_bearer_comes_from_the_settings_a_file_or_a_command(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("from-file\n")
-    assert header_of(AuthSettings(token=Secret("given"))) == "Bearer given"
-    assert header_of(AuthSettings(token_file=file)) == "Bearer from-file"
-    assert header_of(AuthSettings(token_command=("printf", "printed\\n"))) == "Bearer printed"
+    assert bearer_of(AuthSettings(token=Secret("given"))) == "given"
+    assert bearer_of(AuthSettings(token_file=file)) == "from-file"
+    assert bearer_of(AuthSettings(token_command=("printf", "printed\\n"))) == "printed"
 
 
 @pytest.mark.parametrize(
@@ -330,7 +327,7 @@ def test_the_bearer_comes_from_the_settings_a_file_or_a_command(tmp_path: Path) 
 )
 def test_a_command_that_gives_no_token_is_a_credential_refused(command: tuple[str, ...]) -> None:
     with pytest.raises(CredentialsRefused) as caught:
-        header_of(AuthSettings(token_command=command))
+        bearer_of(AuthSettings(token_command=command))
     assert "two words" not in str(caught.value)
 
 
@@ -464,11 +461,16 @@ def test_a_fetch_that_is_cancelled_lets_the_next_one_fetch() -> None:
 
 
 def test_p9_the_trust_for_a_plain_http_api_is_not_used_for_signing_in() -> None:
-    """verify=False for http://127.0.0.1 must not leave https:// to the sign-in server unchecked."""
-    from maia_sync.maia.connection import _trust
+    """No trust for http://127.0.0.1 must not leave https:// to the sign-in server unchecked."""
+    from maia_sync.maia.connection import open_http
 
-    assert _trust("http://127.0.0.1:1/dpc", None) is False
-    assert _trust("https://id.core.matillion.com/oauth/dpc/token", None) is True
+    def trust_for(address: str) -> ssl.SSLContext | None:
+        return open_http(address, timeout=1, ca_file=None).server.trust
+
+    assert trust_for("http://127.0.0.1:1/dpc") is None
+    trust = trust_for("https://id.core.matillion.com/oauth/dpc/token")
+    assert trust is not None
+    assert (trust.verify_mode, trust.check_hostname) == (ssl.CERT_REQUIRED, True)
 
 
 def test_a_refused_token_has_run_out_if_its_time_is_over_or_another_has_come_since() -> None:

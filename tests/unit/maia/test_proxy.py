@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from maia_sync.clock import SystemClock
 from maia_sync.maia.auth import make_auth
@@ -14,10 +17,11 @@ from maia_sync.settings import ApiSettings, AuthSettings, Secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import pytest
-
 TASK = "11111111-2222-4333-8444-555555555555"
 PAGE = b'{"results":[{"data":1}]}'
+TOKEN = "page-t0ken"
+
+pytestmark = pytest.mark.parametrize("library", ["httpx", "aiohttp"])
 
 
 class Listener:
@@ -34,7 +38,9 @@ class Listener:
         writer.close()
 
 
-def fetch_by(monkeypatch: pytest.MonkeyPatch, address: Callable[[int], str]) -> tuple[list[str], list[str]]:
+def fetch_by(
+    monkeypatch: pytest.MonkeyPatch, library: Any, address: Callable[[int], str]
+) -> tuple[list[str], list[str]]:
     """Fetch a page; returns what the proxy was asked, and what the server beside it was asked."""
     proxy, beside = Listener(), Listener()
 
@@ -48,26 +54,35 @@ def fetch_by(monkeypatch: pytest.MonkeyPatch, address: Callable[[int], str]) -> 
             for name in ("NO_PROXY", "no_proxy"):
                 monkeypatch.delenv(name, raising=False)
             base = address(second.sockets[0].getsockname()[1])
-            settings = ApiSettings(base_url=base, allow_insecure_http=True, retries=0)
+            settings = ApiSettings(base_url=base, allow_insecure_http=True, retries=0, transport=library)
             clock = SystemClock()
             auth = make_auth(AuthSettings(token=Secret("t")), clock=clock)
             async with MaiaClient(settings, auth, clock=clock, random=random.Random(1)) as client:
-                assert len((await client.fetch_page(TASK, None)).events) == 1
+                assert len((await client.fetch_page(TASK, TOKEN)).events) == 1
 
     asyncio.run(once())
     return proxy.lines, beside.lines
 
 
 def test_an_api_beyond_this_machine_is_asked_through_the_proxy_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
-    asked, beside = fetch_by(monkeypatch, lambda _: "http://maia.invalid/dpc")
+    asked, beside = fetch_by(monkeypatch, library, lambda _: "http://maia.invalid/dpc")
     assert len(asked) == 1
-    assert asked[0].startswith(f"GET http://maia.invalid/dpc/v1/ai/agents/tasks/{TASK}/messages?limit=1000 ")
+    assert asked[0].startswith(f"GET http://maia.invalid/dpc/v1/ai/agents/tasks/{TASK}/messages?limit=1000&")
     assert beside == []
 
 
-def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, beside = fetch_by(monkeypatch, lambda port: f"http://127.0.0.1:{port}")
+def test_p9_no_page_token_is_logged_on_the_way_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, library: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    asked, _ = fetch_by(monkeypatch, library, lambda _: "http://maia.invalid/dpc")
+    assert TOKEN in asked[0]
+    assert TOKEN not in caplog.text
+
+
+def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    asked, beside = fetch_by(monkeypatch, library, lambda port: f"http://127.0.0.1:{port}")
     assert asked == []
     assert len(beside) == 1

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from maia_sync.maia.timestamp import read_instant
+from maia_sync.maia.timestamp import read_instant, read_instants
 from maia_sync.model import NO_TIMESTAMP
 
 SECOND = 10**9
@@ -99,3 +99,38 @@ def test_any_offset_and_fraction_is_read_as_pythons_calendar_says(
 @given(st.text(st.characters(exclude_categories=["Cs"])))
 def test_no_text_at_all_brings_reading_down(text: str) -> None:
     assert read_instant(text).nanoseconds >= NO_TIMESTAMP
+
+
+FORMS = st.sampled_from(
+    [
+        "2026-01-01T00:{minute:02}:{second:02}.{digits}Z",
+        "2026-01-01t00:{minute:02}:{second:02}.{digits}Z",
+        "2026-01-01 00:{minute:02}:{second:02}.{digits}z",
+        "2026-02-29T00:{minute:02}:{second:02}.{digits}Z",
+        "2026-01-01T00:{minute:02}:{second:02}.{digits}+01:00",
+        "2262-04-11T23:47:{second:02}.{digits}Z",
+        "2026-01-01T00-{minute:02}:{second:02}.{digits}Z",
+        "2026-01-01T00:{minute:02}:{second:02},{digits}Z",
+        "2026-01-01T00:{minute:02}:{second:02}.{digits}\u0661Z",
+    ]
+)
+
+
+@st.composite
+def alike(draw: st.DrawFn) -> list[str]:
+    """Timestamps of one form and one number of digits, as one upstream writes them; one may differ."""
+    form, size = draw(FORMS), draw(st.integers(1, 11))
+    texts = [
+        form.format(minute=draw(st.integers(0, 61)), second=draw(st.integers(0, 61)), digits=digits)
+        for digits in draw(st.lists(st.text("0123456789", min_size=size, max_size=size), max_size=5))
+    ]
+    return texts + draw(st.sampled_from([[], ["2026-01-01T00:00:00.1_1Z"], ["soon"], [""]]))
+
+
+@given(alike())
+def test_many_at_once_are_read_as_each_is_alone(texts: list[str]) -> None:
+    instants, alone = read_instants(texts), [read_instant(text) for text in texts]
+    assert instants.nanoseconds == [each.nanoseconds for each in alone]
+    assert instants.occurred_at == [each.occurred_at for each in alone]
+    parts = [b""] * len(texts) if instants.payload_parts is None else instants.payload_parts
+    assert parts == [each.payload_part for each in alone]

@@ -232,6 +232,83 @@ def test_the_fast_way_and_the_strict_way_agree(
     assert page.quarantined == [element for element in strict if not isinstance(element, Event)]
 
 
+ALIKE = st.lists(
+    st.fixed_dictionaries(
+        {
+            "data": st.one_of(json_values, st.just([[]] * 600)),
+            "groupId": st.one_of(st.text(max_size=6), st.just("g" * 200)),
+            "timestamp": st.sampled_from(
+                [
+                    "2026-01-01T00:00:59.999999Z",
+                    "2026-01-01t00:01:00.000001Z",
+                    "2026-01-01 23:59:00.5Z",
+                    "2026-01-01T00:00:00.123456789Z",
+                    "2026-13-01T00:00:00.000000Z",
+                    "2262-04-11T23:47:17.000000Z",
+                    "2016-12-31T23:59:60.000000Z",
+                    "soon",
+                    "\u0662026-01-01T00:00:00.0Z",
+                ]
+            ),
+        }
+    ),
+    max_size=6,
+)
+"""Elements that hold each of the known fields, as nearly all do."""
+
+
+@given(ALIKE, st.booleans())
+def test_elements_that_are_read_column_by_column_are_read_as_strictly(
+    elements: list[dict[str, object]], plain: bool
+) -> None:
+    raws = [
+        json.dumps(element, separators=(",", ":"), ensure_ascii=plain).encode("utf-8", "replace")
+        for element in elements
+    ]
+    strict = [read_element(raw) for raw in raws]
+    assert page_of(*raws).events == [element for element in strict if isinstance(element, Event)]
+
+
+@pytest.mark.parametrize(
+    ("body", "data", "token"),
+    [
+        (b'{"results":[{"data":1}],"more":"a]"}', ["1"], "a]"),
+        (b'{"results":[{"data":1}],"more":"a],b"}', ["1"], "a],b"),
+        (b'{"results":[{"data":1}],"more":null,"nextCursor":"n"}', ["1"], "n"),
+        (b'{"results":[{"data":1}],"total":[1,{"results":[]}]}', ["1"], None),
+        (b'{"results":[{"data":1}],"total":[1],"more":"m"}', ["1"], "m"),
+        (b'{"results":[{"data":1}],"results":[{"data":2}]}', ["2"], None),
+        (b'{"results":[{"data":1}],"results":[{"data":2}],"more":"m"}', ["2"], "m"),
+        (b'{"more":"m","results":[{"data":"]"}]}', ['"]"'], "m"),
+        (b'{"results":[{"data":"]"}]}', ['"]"'], None),
+        (b'{"results":[],"more":"m"}', [], "m"),
+        (b'{"results":[{"data":1}] ,"more":"m"}', ["1"], "m"),
+        (b'\xef\xbb\xbf{"results":[{"data":1}],"more":"m"}', ["1"], "m"),
+    ],
+)
+def test_p1_where_the_results_end_is_never_mistaken(body: bytes, data: list[str], token: str | None) -> None:
+    page = decode_page(body)
+    assert ([event.data for event in page.events], page.next_token) == (data, token)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"results":[{"data":1}]',
+        b'{"results":[{"data":1}]}}',
+        b'{"results":[{"data":1}],,"more":"m"}',
+        b'{"results":[{"data":1}]],"more":"m"}',
+        b'{"results":[{"data":1},"more":"m"}',
+        b'{"results":[{"data":1}],"more":["m"]}',
+        b'{"results":[{"data":1}],"results":1}',
+        b'{"results":[{"data":1}],"more":"m"',
+    ],
+)
+def test_p1_a_page_whose_end_is_broken_is_broken(body: bytes) -> None:
+    with pytest.raises(BrokenPage):
+        decode_page(body)
+
+
 @given(st.binary(max_size=60))
 def test_no_bytes_at_all_bring_decoding_down(noise: bytes) -> None:
     for body in (noise, b'{"results":[' + noise + b"]}", b'{"results":[{"data":' + noise + b"}]}"):

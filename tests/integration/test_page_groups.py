@@ -1,0 +1,294 @@
+"""P5 and P7: are pages of several tasks, written in one transaction, as good as pages written alone?
+
+The groups are made sure of: the writer waits here until as many pages wait as the test wants together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from cutting_proxy import CuttingProxy
+from logs import after_pages, event, events, task_id, world_of_many
+from oracle import Copy, assert_equal_as_set, assert_to_the_letter
+from sqlalchemy import event as sqlalchemy_event
+
+from maia_sync.app import open_app
+from maia_sync.config import load_settings
+from maia_sync.errors import Bug
+from maia_sync.model import PageApplied
+from maia_sync.sync import page_group
+from maia_sync.sync.page_group import PageWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from maia_sync.model import Observation
+
+    Staging = Callable[..., Any]
+
+LENGTH = 12
+TASKS = 4
+NUMBERS = range(1, TASKS + 1)
+
+
+class Groups:
+    """Has so many pages wait for each other, once, and counts the pages of every transaction."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wanted = 0
+        self.tried: list[int] = []
+        really = page_group.write_pages
+
+        async def gathered(writer: Any) -> None:
+            for _ in range(10_000):
+                if len(writer._waiting) >= self.wanted:
+                    break
+                await asyncio.sleep(0.001)
+            self.wanted = 0
+
+        def write_pages(tx: Any, works: Sequence[Any]) -> None:
+            self.tried.append(len(works))
+            really(tx, works)
+
+        monkeypatch.setattr(PageWriter, "_gathered", gathered)
+        monkeypatch.setattr(page_group, "write_pages", write_pages)
+
+    def next_of(self, pages: int) -> None:
+        """Let the next group be of so many pages."""
+        self.wanted = pages
+        self.tried.clear()
+
+
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch) -> Groups:
+    return Groups(monkeypatch)
+
+
+def assert_all_well(stage: Any, lengths: dict[int, int] | None = None) -> None:
+    for number in NUMBERS:
+        length = (lengths or {}).get(number, LENGTH)
+        assert_to_the_letter(stage.copy, task_id(number), events(length))
+        found = stage.copy.task(task_id(number))
+        assert (found["last_error"], found["lease_owner"]) == (None, None)
+
+
+def test_p5_p6_pages_that_wait_share_one_transaction_and_its_statements(
+    stage_for: Staging, groups: Groups
+) -> None:
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS)
+    groups.next_of(TASKS)
+    stage.sync_well()
+    assert groups.tried == [TASKS]
+    assert_all_well(stage)
+    told: list[str] = []
+    sqlalchemy_event.listen(
+        stage.app.database.engine, "before_cursor_execute", lambda _c, _cursor, sql, *_: told.append(sql)
+    )
+    groups.next_of(TASKS)
+    report = stage.sync_well()
+    assert (groups.tried, report.unchanged, report.pages, stage.requests) == ([TASKS], 48, TASKS, TASKS)
+    of_group = [sql for sql in told if "task_event" in sql or "last_polled_at = " in sql]
+    assert len(of_group) == 2
+    taking = [sql for sql in told if "lease_epoch + " in sql or "FROM checkpoint" in sql]
+    assert len(taking) == 2
+    assert not [sql for sql in told if "INTO task_event" in sql or "INTO checkpoint" in sql]
+
+
+def test_p7_a_task_that_another_worker_has_taken_is_left_to_it_and_the_others_are_written(
+    stage_for: Staging, groups: Groups
+) -> None:
+    world = world_of_many(TASKS, LENGTH)
+    stage = stage_for(world, api__concurrency=TASKS)
+    theft = "UPDATE task SET lease_owner = 'another', lease_epoch = lease_epoch + 1 WHERE task_id = ?"
+    after_pages(world, TASKS, lambda: stage.copy.ask(f"{theft} RETURNING 1", task_id(2)))
+    groups.next_of(TASKS)
+    report = stage.sync_well()
+    assert groups.tried[0] == TASKS
+    assert sorted(groups.tried[1:]) == [1] * TASKS
+    assert (report.new, list(report.held)) == (3 * LENGTH, [task_id(2)])
+    assert stage.copy.one("SELECT count(*) FROM task_event") == 3 * LENGTH
+    assert stage.copy.one("SELECT count(*) FROM checkpoint") == 3
+    assert stage.copy.task(task_id(2))["lease_owner"] == "another"
+
+
+def test_p2_p7_a_key_that_was_taken_to_be_new_is_looked_up_for_its_own_task_alone(
+    stage_for: Staging, groups: Groups
+) -> None:
+    world = world_of_many(TASKS, LENGTH)
+    stage = stage_for(world, api__concurrency=TASKS, api__page_size=10)
+    stage.sync_well()
+    for number in NUMBERS:
+        world.logs[task_id(number)].events.append(event(LENGTH))
+    world.logs[task_id(2)].events.append(event(3, "beside the first of its key"))
+    groups.next_of(TASKS)
+    report = stage.sync_well()
+    assert groups.tried == [TASKS, *[1] * (TASKS + 1)]
+    assert (report.new, report.changed) == (TASKS + 1, 0)
+    for number in NUMBERS:
+        assert_equal_as_set(stage.copy, task_id(number), world.logs[task_id(number)].events)
+        assert stage.copy.task(task_id(number))["lease_owner"] is None
+
+
+def test_p7_a_page_that_cannot_be_written_fails_alone(
+    stage_for: Staging, groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS)
+    really = page_group.write_page
+
+    def write_page(tx: Any, lease: Any, *others: Any, **named: Any) -> Any:
+        written = really(tx, lease, *others, **named)
+        if lease.task_id == task_id(3):
+            raise Bug("the story wants it")
+        return written
+
+    with monkeypatch.context() as patch:
+        patch.setattr(page_group, "write_page", write_page)
+        groups.next_of(TASKS)
+        report = stage.sync()
+    assert (report.status, report.failed, report.new) == ("failed", 1, 3 * LENGTH)
+    assert stage.copy.one("SELECT count(*) FROM task_event WHERE task_id = ?", task_id(3)) == 0
+    assert stage.copy.task(task_id(3))["last_error"] == "the story wants it"
+    assert stage.copy.task(task_id(3))["lease_owner"] is None
+    groups.next_of(TASKS)
+    stage.sync_well()
+    assert groups.tried == [TASKS]
+    assert_all_well(stage)
+
+
+def test_p8_a_large_page_goes_alone(stage_for: Staging, groups: Groups) -> None:
+    world = world_of_many(TASKS, LENGTH)
+    world.logs[task_id(1)].events[:] = [event(1, "x" * page_group.SMALL)]
+    stage = stage_for(world, api__concurrency=TASKS)
+    groups.next_of(TASKS - 1)
+    stage.sync_well()
+    assert sorted(groups.tried) == [1, TASKS - 1]
+
+
+def test_a_group_has_a_bounded_number_of_pages(
+    stage_for: Staging, groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page_group, "MOST_PAGES", 3)
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS)
+    groups.next_of(TASKS)
+    stage.sync_well()
+    assert groups.tried == [3, 1]
+    assert_all_well(stage)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["not done", "done"])
+@pytest.mark.parametrize("length", [LENGTH, 3], ids=["goes on", "ends"])
+def test_p2_p5_each_page_of_a_group_finds_out_by_itself_whether_it_was_committed(
+    emptied_postgresql_database: Callable[[], str],
+    serve: Any,
+    environ_for: Callable[..., dict[str, str]],
+    cleanup: Any,
+    groups: Groups,
+    before: bool,
+    length: int,
+) -> None:
+    proxy = cleanup.enter_context(CuttingProxy(emptied_postgresql_database()))
+    url = proxy.url.replace("postgresql://", "postgresql+psycopg://", 1)
+    world = world_of_many(TASKS, length)
+    environ = environ_for(serve(world).url, url, api__page_size=10, api__concurrency=TASKS)
+    app = cleanup.enter_context(open_app(load_settings(environ=environ)))
+    app.track([task_id(number) for number in NUMBERS])
+    told: list[str] = []
+
+    def observe(seen: Observation) -> None:
+        if isinstance(seen, PageApplied):
+            told.append(seen.task_id)
+
+    proxy.cut_at_commit(before=before, having="task_event")
+    groups.next_of(TASKS)
+    report = app.sync(observers=[observe])
+    assert report.status == "succeeded", report.error
+    assert (proxy.cuts, groups.tried[0]) == (1, TASKS)
+    pages = 2 if length > 10 else 1
+    assert (report.new, report.unchanged, report.pages) == (TASKS * length, 0, TASKS * pages)
+    assert sorted(told) == sorted(pages * [task_id(number) for number in NUMBERS])
+    copy = Copy(proxy.url)
+    for number in NUMBERS:
+        assert_to_the_letter(copy, task_id(number), events(length))
+    assert copy.free_leases() == 0
+
+
+class Waiting:
+    """A hand-over that holds work back until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.may_begin = asyncio.Event()
+        self.may_end = asyncio.Event()
+
+    async def run(self, work: Callable[[], Any], **_: bool) -> Any:
+        await self.may_begin.wait()
+        done = work()
+        self.begun.set()
+        await self.may_end.wait()
+        return done
+
+
+class Work:
+    """Stands in for a page to be written."""
+
+    class page:  # noqa: N801 - an attribute
+        size_bytes = 100
+
+    def __init__(self) -> None:
+        self.written: str | None = None
+
+
+def test_a_walk_that_is_cut_off_takes_its_page_back_or_waits_for_its_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[list[Any]] = []
+
+    def write(_: Any, works: list[Any]) -> None:
+        tried.append(works)
+        for work in works:
+            work.written = "committed"
+
+    monkeypatch.setattr(PageWriter, "_write", write)
+
+    async def story() -> None:
+        handover = Waiting()
+        writer: Any = PageWriter(None, handover=handover, patient=handover)  # type: ignore[arg-type]
+        works = [Work() for _ in range(3)]
+        writing = [asyncio.create_task(writer.write(work)) for work in works]
+        await asyncio.sleep(0.01)
+        writing[0].cancel()
+        with suppress(asyncio.CancelledError):
+            await writing[0]
+        assert tried == []
+        handover.may_begin.set()
+        await handover.begun.wait()
+        assert tried == [works[1:]]
+        writing[1].cancel()
+        await asyncio.sleep(0.01)
+        assert not writing[1].done()
+        handover.may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing[1]
+        assert await writing[2] == "committed"
+        assert [work.written for work in works] == [None, "committed", "committed"]
+
+    asyncio.run(story())
+
+
+def test_what_kills_the_writer_is_told_to_every_page_that_waits() -> None:
+    class Gone(BaseException):
+        pass
+
+    class Broken:
+        async def run(self, _: Callable[[], Any], **__: bool) -> Any:
+            raise Gone
+
+    async def story() -> None:
+        writer: Any = PageWriter(None, handover=Broken(), patient=Broken())  # type: ignore[arg-type]
+        ends = await asyncio.gather(*(writer.write(Work()) for _ in range(3)), return_exceptions=True)
+        assert [type(end) for end in ends] == [Gone] * 3
+
+    asyncio.run(story())
