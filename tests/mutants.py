@@ -170,8 +170,8 @@ MUTANTS = (
         "P2",
         "writes a page under a lease that it has lost",
         "store/leases.py",
-        "    if archived is None:\n        raise lost()\n",
-        "    archived = bool(archived)\n",
+        "archived[lease.task_id, lease.epoch] for",
+        "archived.get((lease.task_id, lease.epoch), False) for",
         f"{ISOLATED}::test_p2_a_worker_that_lost_its_lease_while_a_page_was_fetched_writes_nothing",
     ),
     Mutant(
@@ -254,8 +254,8 @@ MUTANTS = (
         "sums",
         "leaves what has vanished in the summaries",
         "sync/page.py",
-        "        if vanished:\n",
-        "        if False:\n",
+        "    if vanished:\n        sum_again(",
+        "    if False:\n        sum_again(",
         f"{SUMMARIES}::test_the_summaries_equal_the_slow_query_whatever_happens",
     ),
     Mutant(
@@ -297,8 +297,8 @@ MUTANTS = (
         "P5",
         "moves the checkpoint without the events",
         "sync/page.py",
-        "    page, following = pages\n    log = ",
-        "    page, following = pages\n"
+        "    page, _ = pages\n    log = ",
+        "    page, _ = pages\n"
         "    if page.next_token:\n"
         "        early = Cursor(page_token=page.next_token, compare_seq=position.cursor.compare_seq)\n"
         "        advance_checkpoint(tx, lease, msgspec.structs.replace(position.checkpoint, cursor=early))\n"
@@ -352,8 +352,8 @@ MUTANTS = (
         "P7",
         "leaves an error that has passed",
         "store/polls.py",
-        '"last_error": None, "last_error_at": None}',
-        "}",
+        "last_polled_at = {{moment}}, last_error = NULL, last_error_at = NULL,",
+        "last_polled_at = {{moment}},",
         f"{ISOLATED}::test_p7_tasks_that_fail_each_in_its_way_stop_no_other_and_recover",
         "sqlite-8",
     ),
@@ -377,8 +377,8 @@ MUTANTS = (
         "P8",
         "keeps the whole log in memory",
         "sync/walk.py",
-        "        self._tell(position, page, written)\n",
-        "        self._tell(position, page, written)\n"
+        "        self._tell(self._in_hand, written)\n",
+        "        self._tell(self._in_hand, written)\n"
         "        self._kept = [*getattr(self, '_kept', []), page]\n",
         f"{KILLS}::test_p8_memory_does_not_grow_with_the_log_nor_with_the_number_of_tasks",
     ),
@@ -530,16 +530,16 @@ MUTANTS = (
         "P2",
         "lets a worker write whose lease is another's",
         "store/leases.py",
-        "_PROLONG = update(task).where(_OURS)",
-        '_PROLONG = update(task).where(task.c.task_id == bindparam("of_task"))',
+        "_RENEW = update(task).where(_OURS)",
+        '_RENEW = update(task).where(task.c.task_id == bindparam("of_task"))',
         f"{LEASES}::test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_nothing",
     ),
     Mutant(
         "service",
         "forgets that a task was made hot while it was walked",
         "store/polls.py",
-        '(_AS_FOUND, bindparam("poll_at", type_=UtcTimestamp)),',
-        '(_WALKED, bindparam("poll_at", type_=UtcTimestamp)),',
+        "WHEN task.next_poll_at {{is}} {{found}} THEN {{poll_at}} ELSE task.next_poll_at END",
+        "WHEN {_IS_WALKED} THEN {{poll_at}} ELSE task.next_poll_at END",
         f"{LEASES}::test_a_task_that_was_made_hot_in_mid_walk_is_due_at_once_whatever_the_walk_plans",
     ),
     Mutant(

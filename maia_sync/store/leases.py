@@ -18,7 +18,7 @@ transaction's: PostgreSQL's clock for all workers, this machine's on SQLite.
   nobody took is still this worker's.
 - The rows stay locked until the transaction ends, so two workers cannot both pass `prove`. `prolong`
   renews, in the same transaction, the leases of walks that go on.
-- Whoever locks several tasks' rows does so in the order of their ids: no two deadlock.
+- Whoever waits for several tasks' rows does so in the order of their ids: no two deadlock.
 - Between pages, `renew_all` prolongs every lease that the worker holds, at a third of their life.
 - `release`, and what notes how a walk ended (see polls.py), name owner and epoch too: they never
   free another worker's lease.
@@ -77,7 +77,7 @@ _PROVE = {
     False: "SELECT task_id, lease_epoch, archived FROM task"
     " WHERE task_id IN (SELECT value FROM json_each(?)) AND lease_owner = ?",
     True: "SELECT task_id::text, lease_epoch, archived FROM task"
-    " WHERE task_id = ANY(%s::uuid[]) AND lease_owner = %s ORDER BY task_id FOR UPDATE",
+    " WHERE task_id = ANY(%s::uuid[]) AND lease_owner = %s FOR UPDATE",
 }
 """By whether the database is PostgreSQL; in the driver's own words, which costs a fifth of SQLAlchemy's."""
 _PROLONG = {
@@ -101,13 +101,12 @@ def among_tasks(column: Column[Any], *, is_postgresql: bool) -> ColumnElement[bo
     return text(f"{column} IN (SELECT value FROM json_each(:of_tasks))")
 
 
-def _acquire_if(available: Any, *, is_postgresql: bool) -> Any:
-    """Return the statement that takes the leases of named tasks, in the order of their ids."""
+def _acquire_if(available: Any, *, is_postgresql: bool, waits: bool) -> Any:
+    """Return the statement that takes the leases of named tasks."""
     named_ones = (
         select(task.c.task_id)
         .where(among_tasks(task.c.task_id, is_postgresql=is_postgresql), available)
-        .order_by(task.c.task_id)
-        .with_for_update()
+        .with_for_update(skip_locked=not waits)
         .cte("named")
     )
     return (
@@ -144,14 +143,17 @@ def _next_due_of(kind: ClaimKind) -> Any:
 
 
 _ACQUIRE = {
-    (is_postgresql, again): _acquire_if(
+    (is_postgresql, again, waits): _acquire_if(
         or_(_FREE, task.c.lease_owner == bindparam("new_owner")) if again else _FREE,
         is_postgresql=is_postgresql,
+        waits=waits,
     )
     for is_postgresql in (False, True)
     for again in (False, True)
+    for waits in (False, True)
 }
-"""By whether the database is PostgreSQL, and leases that are this worker's already are taken again."""
+"""By whether the database is PostgreSQL, leases that are this worker's already are taken again, and rows that
+others lock are waited for."""
 _CLAIM = {kind: _claim_of(kind) for kind in _DUE_COLUMN}
 _NEXT_DUE = {kind: _next_due_of(kind) for kind in _DUE_COLUMN}
 
@@ -161,10 +163,13 @@ def acquire_leases(
 ) -> list[Lease]:
     """Take those of the tasks' leases that are free or expired; another worker holds the others.
 
+    Of several, a row that somebody locks just now is passed by too, as nobody waits for one row while locking
+    others: ask for that task alone.
+
     `again`: also those that are this worker's already, as nobody knows whether it has taken them just now.
     """
     values = {"of_tasks": ids_of(tx, task_ids), **_taking(tx, owner, seconds)}
-    found = tx.connection.execute(_ACQUIRE[tx.is_postgresql, again], values)
+    found = tx.connection.execute(_ACQUIRE[tx.is_postgresql, again, len(task_ids) == 1], values)
     return [_lease_from_row(row, owner) for row in found]
 
 
@@ -190,10 +195,16 @@ def read_next_due(tx: Transaction, kind: ClaimKind) -> datetime | None:
 def prove_leases(tx: Transaction, leases: Sequence[Lease]) -> list[bool]:
     """Prove that one worker's leases are still its own, and keep them so until the end. Raises LeaseLost.
 
+    Several at once cannot be proven while somebody else locks one of their rows, and count as lost then: no
+    page waits for another task's row, nor can two transactions wait for each other. One alone waits.
+
     Returns, for each, whether what happens to the task is noted for its archive (see `archive_journal.py`).
     """
     values = (ids_of(tx, [lease.task_id for lease in leases]), leases[0].owner)
-    found = tx.connection.exec_driver_sql(_PROVE[tx.is_postgresql], values).all()
+    statement = _PROVE[tx.is_postgresql]
+    if tx.is_postgresql and len(leases) > 1:
+        statement += " SKIP LOCKED"
+    found = tx.connection.exec_driver_sql(statement, values).all()
     archived = {(task_id, epoch): bool(noted) for task_id, epoch, noted in found}
     try:
         return [archived[lease.task_id, lease.epoch] for lease in leases]

@@ -101,7 +101,7 @@ class NamedTasks:
         self._waiting = Claims(database, heartbeat)
 
     async def claims(self) -> AsyncIterator[Claim]:
-        """Yield one task after another in the order in which they are named."""
+        """Yield one task after another: as they are named, but for those that were not to be had at once."""
         names: list[str] = []
         async for task_id in self._task_ids:
             names.append(task_id)
@@ -123,18 +123,26 @@ class NamedTasks:
         await self._waiting.give_back(handover)
 
     async def _claim(self, task_ids: Sequence[str]) -> None:
-        """Claim; if the database was lost meanwhile, they may be ours already."""
+        """Claim; those that are not to be had together are asked for one by one."""
+        others = await self._acquired(task_ids)
+        if len(task_ids) == 1:
+            self._waiting.add([Claim(task_id, None) for task_id in others])
+            return
+        for task_id in others:
+            await self._claim([task_id])
+
+    async def _acquired(self, task_ids: Sequence[str]) -> list[str]:
+        """Acquire leases, and return what could not be had; they may be ours already if a COMMIT was lost."""
         try:
-            await self._handover.run(partial(self._acquire, task_ids), once=True)
+            return await self._handover.run(partial(self._acquire, task_ids), once=True)
         except DatabaseUnreachable as trouble:
             if not may_have_happened(trouble):
                 raise
-        else:
-            return
-        await self._handover.run(partial(self._acquire, task_ids, again=True))
+        return await self._handover.run(partial(self._acquire, task_ids, again=True))
 
-    def _acquire(self, task_ids: Sequence[str], *, again: bool = False) -> None:
+    def _acquire(self, task_ids: Sequence[str], *, again: bool = False) -> list[str]:
         with self._database.transaction() as tx:
             leases = acquire_leases(tx, task_ids, self._worker, self._lease_seconds, again=again)
             ours = {claim.task_id: claim for claim in with_checkpoints(tx, leases)}
-        self._waiting.add([ours.get(task_id) or Claim(task_id, None) for task_id in task_ids])
+        self._waiting.add([ours[task_id] for task_id in task_ids if task_id in ours])
+        return [task_id for task_id in task_ids if task_id not in ours]

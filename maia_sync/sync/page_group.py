@@ -16,8 +16,8 @@ What can go wrong, and what then becomes of the group:
   walk waits for the end of that; the page then counts, and is told, if it was committed.
 - A large page would be slow for others: it goes alone, on PostgreSQL over a connection of its own.
 
-All rows of `task` that a group locks are locked by its first statement, in the order of their ids (see
-leases.py).
+All rows of `task` that a group locks are locked by its first statement, which waits for none of them (see
+leases.py): a group that would have to wait is undone.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ The groups are made sure of: the writer waits here until as many pages wait as t
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +14,7 @@ from cutting_proxy import CuttingProxy
 from logs import after_pages, event, events, task_id, world_of_many
 from oracle import Copy, assert_equal_as_set, assert_to_the_letter
 from sqlalchemy import event as sqlalchemy_event
+from sqlalchemy import text
 
 from maia_sync.app import open_app
 from maia_sync.config import load_settings
@@ -155,6 +156,34 @@ def test_p7_a_page_that_cannot_be_written_fails_alone(
     groups.next_of(TASKS)
     stage.sync_well()
     assert groups.tried == [TASKS]
+    assert_all_well(stage)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_p7_a_row_that_somebody_locks_keeps_only_its_own_page_waiting(
+    stage_for: Staging, groups: Groups
+) -> None:
+    world = world_of_many(TASKS, LENGTH)
+    stage = stage_for(world, api__concurrency=TASKS)
+    told: list[str] = []
+    locked = ExitStack()
+
+    def lock() -> None:
+        tx = locked.enter_context(stage.app.database.transaction())
+        tx.connection.execute(text("UPDATE task SET label = 'x' WHERE task_id = :id"), {"id": task_id(2)})
+
+    def observe(seen: Observation) -> None:
+        if isinstance(seen, PageApplied):
+            told.append(seen.task_id)
+            if len(told) == TASKS - 1:
+                locked.close()
+
+    after_pages(world, TASKS, lock)
+    groups.next_of(TASKS)
+    report = stage.sync(observers=[observe])
+    assert (report.status, report.new) == ("succeeded", TASKS * LENGTH)
+    assert sorted(groups.tried) == [1] * TASKS + [TASKS]
+    assert told[-1] == task_id(2)
     assert_all_well(stage)
 
 

@@ -45,7 +45,7 @@ def must_hold(story: Story, outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("first", range(0, SEEDS, AT_A_TIME))
 def test_every_promise_holds_in_simulated_lives(first: int, template: Path) -> None:
-    crashes = faults = compared = 0
+    crashes = faults = compared = together = 0
     for seed in range(first, first + AT_A_TIME):
         story = make_story(seed)
         outcome = play(story, template)
@@ -53,9 +53,11 @@ def test_every_promise_holds_in_simulated_lives(first: int, template: Path) -> N
         crashes += sum(outcome.crashes.values())
         faults += sum(outcome.faults.values())
         compared += outcome.compared
+        together += outcome.together
     assert crashes > AT_A_TIME
     assert faults > 4 * AT_A_TIME
     assert compared > 100 * AT_A_TIME
+    assert together > 0
 
 
 @pytest.mark.parametrize("name", read_stories())

@@ -52,6 +52,8 @@ class Outcome(msgspec.Struct, kw_only=True):
     requests: int = 0
     events: int = 0
     compared: int = 0
+    together: int = 0
+    """Commits of more than one page."""
     crashes: dict[str, int] = {}
     faults: dict[str, int] = {}
     trace: int = 0
@@ -211,6 +213,7 @@ class Theatre:
     def _judge(self, image: Image) -> None:
         outcome = self.outcome
         outcome.processes += 1
+        outcome.together += sum(times for pages, times in image.together.items() if pages > 1)
         for deed, times in image.died.items():
             outcome.crashes[deed] = outcome.crashes.get(deed, 0) + times
         for kind, times in image.hit.items():
