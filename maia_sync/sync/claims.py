@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Checkpoint, Lease
     from maia_sync.store.database import Database, Transaction
+    from maia_sync.sync.crew import Hunger
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
 
@@ -90,22 +91,28 @@ class NamedTasks:
         heartbeat: Heartbeat,
         worker: str,
         lease_seconds: float,
-        most: int,
+        hunger: Hunger,
     ) -> None:
         self._task_ids = task_ids
         self._database = database
         self._handover = handover
         self._worker = worker
         self._lease_seconds = lease_seconds
-        self._most = most
+        self._hunger = hunger
         self._waiting = Claims(database, heartbeat)
 
     async def claims(self) -> AsyncIterator[Claim]:
-        """Yield one task after another: as they are named, but for those that were not to be had at once."""
+        """Yield one task after another: as they are named, but for those that were not to be had at once.
+
+        As many are claimed as can be walked at once: what another process could walk is not held for later.
+        """
         names: list[str] = []
+        most = 1
         async for task_id in self._task_ids:
+            if not names:
+                most = await self._hunger.settled()
             names.append(task_id)
-            if len(names) == self._most:
+            if len(names) >= most:
                 async for claim in self._claimed(names):
                     yield claim
                 names = []

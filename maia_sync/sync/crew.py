@@ -43,24 +43,42 @@ def _read_ids(database: Database, after: str | None) -> list[str]:
         return read_task_ids(tx, WALKED_STATUSES, after=after, limit=_IDS_AT_ONCE)
 
 
+class Hunger:
+    """How many workers wait for a piece of work?"""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+
+    async def settled(self) -> int:
+        """Return it once a turn of the event loop has brought no more: nothing is awaited."""
+        before = 0
+        while before < self.waiting:
+            before = self.waiting
+            await asyncio.sleep(0)
+        return self.waiting
+
+
 async def work_through(
     pieces: AsyncIterator[T],
     work: Callable[[T], Awaitable[None]],
     *,
     concurrency: int,
     stop: asyncio.Future[int],
+    hunger: Hunger | None = None,
 ) -> int | None:
-    """Do the work for each piece, `concurrency` at a time.
+    """Do the work for each piece, `concurrency` at a time; `hunger` tells whoever makes the pieces.
 
     Returns the signal's number that `stop` was given, or None at the end; then every worker has
     ended. What a piece of work raises ends the others and is raised here.
     """
-    turn = asyncio.Lock()
+    turn, hunger = asyncio.Lock(), hunger or Hunger()
 
     async def worker() -> None:
         while True:
+            hunger.waiting += 1
             async with turn:
                 piece = await anext(pieces, None)
+            hunger.waiting -= 1
             if piece is None:
                 return
             await work(piece)

@@ -21,7 +21,7 @@ from maia_sync.store.reporting import settle_zone
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.claims import NamedTasks
-from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.crew import Hunger, task_ids_to_walk, work_through
 from maia_sync.sync.page_group import PageWriter
 from maia_sync.sync.patience import PatientHandover
 from maia_sync.sync.silence import Silence
@@ -155,7 +155,7 @@ class Run:
             turn=None if self._due is None else self._due.turn,
             observers=self._observers,
         )
-        at_once = 1 if self._watched is not None else self._settings.api.concurrency
+        at_once, hunger = 1 if self._watched is not None else self._settings.api.concurrency, Hunger()
         tasks = self._due or NamedTasks(
             self._watched or task_ids_to_walk(self._database, self._patient, self._task_ids),
             database=self._database,
@@ -163,11 +163,11 @@ class Run:
             heartbeat=self._heartbeat,
             worker=self._worker,
             lease_seconds=self._settings.schedule.lease,
-            most=at_once,
+            hunger=hunger,
         )
         try:
             return await work_through(
-                tasks.claims(), partial(self._walk, around), concurrency=at_once, stop=stop
+                tasks.claims(), partial(self._walk, around), concurrency=at_once, stop=stop, hunger=hunger
             )
         finally:
             await tasks.give_back(self._handover)

@@ -321,3 +321,16 @@ def test_what_kills_the_writer_is_told_to_every_page_that_waits() -> None:
         assert [type(end) for end in ends] == [Gone] * 3
 
     asyncio.run(story())
+
+
+def test_p7_no_task_is_held_before_somebody_can_walk_it(stage_for: Staging) -> None:
+    world = world_of_many(6, 2)
+    world.logs[task_id(1)].events[:] = events(40)
+    stage = stage_for(world, api__concurrency=2, api__page_size=5)
+    held: list[int] = []
+
+    def look(_: Observation) -> None:
+        held.append(stage.copy.one("SELECT count(*) FROM task WHERE lease_owner IS NOT NULL"))
+
+    stage.app.sync(observers=[look])
+    assert max(held) == 2
