@@ -127,6 +127,11 @@ def test_p1_one_odd_event_does_not_spoil_its_page(stage_for: Staging, name: str)
             '{"b":1.50,"a":[ 1E+2 ,-0 ], "a":"\\u00fc\\/"}',
             None,
         ),
+        (
+            b'{"data":{"b":1.50,"a":[ 1E+2 ,-0 ]},"groupId":"g","timestamp":"2026-01-05T08:00:00Z"}',
+            '{"b":1.50,"a":[ 1E+2 ,-0 ]}',
+            None,
+        ),
         (b'{"data":1e400}', "1e400", None),
         (rb'{"data":"a\u0000\ud800"}', r'"a\u0000\ud800"', None),
         (b'{"data":1,"x" : [1.0, 2],"y":null}', "1", '{"x":[1.0, 2],"y":null}'),
@@ -159,7 +164,7 @@ def test_p4_payload_text_is_stored_as_it_came(
 def test_p4_timestamps_keep_every_digit_that_came(
     stage_for: Staging, text: str, timestamp: int, occurred_at: str | None
 ) -> None:
-    stage = stage_for(world_of([b'{"data":1,"timestamp":"%b"}' % text.encode()]))
+    stage = stage_for(world_of([b'{"data":1,"groupId":"g","timestamp":"%b"}' % text.encode()]))
     stage.sync_well()
     (row,) = stage.copy.log(TASK)
     assert (row.timestamp_text, row.timestamp) == (text, timestamp)
