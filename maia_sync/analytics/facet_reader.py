@@ -46,15 +46,17 @@ class FacetReader:
 
     It learns which names payloads have, wanted or not: what knows them all reads such payloads in half the
     time. One with a name never met is read by what knows no names, and taught from. Upstream decides how many
-    names there are: where they are too many, no more is learnt and that reads all.
+    names there are: once one is odd, or they are too many, no more is learnt.
     """
 
     def __init__(self, settings: FacetsSettings) -> None:
         self.version = _version_of(settings)
         self._settings = settings
         self._quick: FacetCode | None = None
-        """What reads payloads with known names; None: nothing is known yet, or nothing is learnt any more."""
+        """What reads payloads with known names; None: no names are known."""
         self._learns = True
+        self.told: set[str] = set()
+        """Facets that payloads have told so far; added to by whoever stores them."""
 
     def read(self, data: str | None) -> FacetRow:
         """Return a payload's facets in the order of FACETS, "" for what it does not tell; never raises."""
@@ -69,7 +71,7 @@ class FacetReader:
             quick = self._learn((), payloads)
         while (odd := (quick or self._any).tell(left, told)) is not None:
             told += self._any.facets_of(odd)
-            if quick is not None and not set(names_of(odd)).issubset(quick.names or ()):
+            if quick is not None and self._learns and not set(names_of(odd)).issubset(quick.names or ()):
                 quick = self._learn(quick.names or (), payloads[len(told) // len(FACETS) - 1 :])
         return tuple(told[at :: len(FACETS)] for at in range(len(FACETS)))
 
@@ -77,17 +79,20 @@ class FacetReader:
         """Read payloads with these names and those of some payloads quickly from now on, if that can be."""
         known = dict.fromkeys(names)
         for payload in payloads:
-            known.update(dict.fromkeys(names_of(payload or "")))
-            if len(known) > _MOST_NAMES:
+            for name in names_of(payload or ""):
+                if name in known:
+                    continue
+                self._learns = len(known) < _MOST_NAMES and len(name) <= _MOST_BYTES and not is_odd_name(name)
+                if not self._learns:
+                    break
+                known[name] = None
+            if not self._learns:
                 break
-        quick = None
-        if len(known) <= _MOST_NAMES and not any(
-            len(name) > _MOST_BYTES or is_odd_name(name) for name in known
-        ):
+        if known.keys() != set(names):
             code = FacetCode(self._settings, self._meanings, list(known))
-            quick = code if code.is_quick else None
-        self._quick, self._learns = quick, quick is not None
-        return quick
+            self._quick = code if code.is_quick else None
+            self._learns = self._learns and code.is_quick
+        return self._quick
 
     @cached_property
     def _meanings(self) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from maia_sync.maia.element import (
     read_element,
 )
 from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, TooMany, items_of, members_of
-from maia_sync.maia.timestamp import read_instants
+from maia_sync.maia.timestamp import NOWHERE, read_instant, read_instants
 from maia_sync.model import Event, OutgoingMessage, Page, Quarantined
 from maia_sync.page_events import PageEvents
 
@@ -85,8 +85,6 @@ def decode_page(body: bytes, *, limit: int = 0) -> Page:
         elements = [_read_alone(raw) for raw in _cut_results(results)]
         events = [element for element in elements if isinstance(element, Event)]
         quarantined = [element for element in elements if isinstance(element, Quarantined)]
-    if next_token is not None and (len(next_token) > _LONGEST_TOKEN or not is_storable(next_token)):
-        raise BrokenPage("the answer's page token cannot be stored")
     return Page(
         events=events,
         quarantined=quarantined,
@@ -136,30 +134,39 @@ def _cut_at_the_ends(text: bytes) -> tuple[bytes, str | None] | None:
     right if the results can be decoded: both parts together are the page, and both are valid.
     """
     end = text.rfind(b"]") + 1
-    if not text.startswith(_FRONT) or text[end : end + 1] not in (b",", b"}"):
+    is_likely = text[end - 2 : end] == b"}]" or end == len(_FRONT) + 1
+    if not is_likely or not text.startswith(_FRONT) or text[end : end + 1] not in (b",", b"}"):
         return None
     with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        wire = _decode_wire_page(b"{" + text[end:].removeprefix(b","))
-        if wire.results is UNSET:
-            return text[len(_FRONT) - 1 : end], _token_in(wire)
+        wire = _decode_wire_page(b'{"":0' + text[end:])
+        token = _token_in(wire)
+        if wire.results is UNSET and _can_be_stored(token):
+            return text[len(_FRONT) - 1 : end], token
     return None
 
 
 def _cut(text: bytes) -> tuple[bytes, str | None]:
     """Cut a page into its results and its next token. Raises BrokenPage."""
-    try:
+    wire = _WirePage()
+    with suppress(msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         wire = _decode_wire_page(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        results, next_token = _cut_by_hand(text)
+    if wire.results is UNSET:
+        results, token = _cut_by_hand(text)
     else:
-        results, next_token = b"" if wire.results is UNSET else bytes(wire.results), _token_in(wire)
+        results, token = bytes(wire.results), _token_in(wire)
     if results[:1] != b"[":
         raise BrokenPage("the answer has no results array")
-    return results, next_token
+    if not _can_be_stored(token):
+        raise BrokenPage("the answer's page token cannot be stored")
+    return results, token
 
 
 def _token_in(wire: _WirePage) -> str | None:
     return wire.more or wire.nextCursor or None
+
+
+def _can_be_stored(token: str | None) -> bool:
+    return token is None or (len(token) <= _LONGEST_TOKEN and is_storable(token))
 
 
 def _read_all_proven(results: bytes) -> Sequence[Event] | None:
@@ -241,7 +248,19 @@ def _read_each(wires: list[_WireElement], size: int, *, plain: bool) -> list[Eve
             length += 12 + _length_of(text, plain=plain)
             members += 1
         length += 2 if members < 2 else 1 + members
-        events.append(make_event(data=data, group_id=group or "", timestamp_text=text, extra=None))
+        instant = NOWHERE if text is None else read_instant(text)
+        part = instant.payload_part
+        events.append(
+            Event(
+                group_id=group or "",
+                timestamp=instant.nanoseconds,
+                timestamp_text=text,
+                occurred_at=instant.occurred_at,
+                data=data,
+                extra=None,
+                digest=digest_of(data, None, part) if part or raw is UNSET else sha256(raw).digest(),
+            )
+        )
     return events if length == size else None
 
 

@@ -28,12 +28,10 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Transaction
     from maia_sync.store.facets import FacetColumns, FacetReader
 
-_ROWS_PER_INSERT = (100, 10)
-"""What is left over goes in one of its own. More in one is hardly quicker, and each row of one takes 2 kB."""
+_ROWS_PER_INSERT = 25
+"""What is left over goes in one of its own. More is hardly quicker; preparing takes the square of it."""
 _EMPTY_OR_NULL = frozenset(("group_id", "timestamp_text"))
 """Columns that can hold an empty text."""
-_LEFT_OUT = frozenset(("extra", "canonical", *FACETS))
-"""Columns that are left out where none of many rows has them; of few, not to need ever other statements."""
 _MOMENTS = ("occurred_at", "first_seen_at", "last_changed_at", "vanished_at", "pruned_at", "erased_at")
 
 
@@ -67,7 +65,7 @@ def insert_new_rows(
     facets = reader.read_all(events_of(rows).data)
     if not rows:
         return facets
-    columns = _columns(tx, log, rows, facets)
+    columns = _columns(tx, log, rows, facets, reader.told)
     columns.constant.update(run_id="" if run_id is None else run_id, facets_version=reader.version)
     insert_columns(tx, columns)
     return facets
@@ -81,7 +79,9 @@ def insert_columns(tx: Transaction, columns: EventColumns) -> None:
         _insert(tx, columns)
 
 
-def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: FacetColumns) -> EventColumns:
+def _columns(
+    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: FacetColumns, told: set[str]
+) -> EventColumns:
     events = events_of(rows)
     constant: dict[str, Any] = {"task_id": log.task_id, "revision": 0}
     varying: dict[str, Sequence[Any]] = {
@@ -91,23 +91,24 @@ def _columns(tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: Face
         "occurred_at": _or_empty(events.occurred_ats),
         "timestamp_text": events.timestamp_texts,
         "digest": events.digests,
-        "extra": _or_empty(events.extras or ("",) * len(rows)),
     }
+    if events.extras is not None and any(events.extras):
+        varying["extra"] = _or_empty(events.extras)
     if isinstance(rows, NewRows):
         constant["ordinal"] = 0
         varying["seq"] = rows.places
     else:
         varying["ordinal"] = [row.ordinal for row in rows]
         varying["seq"] = [row.seq for row in rows]
-        varying["canonical"] = [row.canonical or "" for row in rows]
+        if any(row.canonical for row in rows):
+            varying["canonical"] = [row.canonical or "" for row in rows]
     if log.newest_first:
         varying["seq"] = [-place for place in varying["seq"]]
-    varying.update(zip(FACETS, facets, strict=True))
-    varying = {
-        name: values
-        for name, values in varying.items()
-        if len(rows) < _ROWS_PER_INSERT[0] or name not in _LEFT_OUT or values.count("") < len(values)
-    }
+    for name, values in zip(FACETS, facets, strict=True):
+        # Once told, always there: ever other columns would take ever other statements to be prepared.
+        if name in told or values.count("") < len(values):
+            told.add(name)
+            varying[name] = values
     moments = _Moments(tx, log, rows)
     for name in ("first_seen_at", "last_changed_at"):
         if moments.are_one:
@@ -131,16 +132,12 @@ def _insert(tx: Transaction, columns: EventColumns) -> None:
         name in FACETS or ("" in values and name not in _EMPTY_OR_NULL) for name, values in varying.items()
     )
     values = list(zip(*varying.values(), strict=True))
-    at = 0
-    for rows in (*_ROWS_PER_INSERT, len(values) % _ROWS_PER_INSERT[-1]):
-        end = len(values) - (len(values) - at) % rows if rows else at
-        if end > at:
+    whole = len(values) - len(values) % _ROWS_PER_INSERT
+    for start, end, rows in ((0, whole, _ROWS_PER_INSERT), (whole, len(values), len(values) - whole)):
+        if end > start:
             statement = _insert_statement(columns.names, known, nullable, rows)
-            some = [
-                (*same, *chain.from_iterable(values[start : start + rows])) for start in range(at, end, rows)
-            ]
+            some = [(*same, *chain.from_iterable(values[at : at + rows])) for at in range(start, end, rows)]
             tx.connection.exec_driver_sql(statement, some)
-        at = end
 
 
 @lru_cache(maxsize=64)
@@ -149,7 +146,8 @@ def _insert_statement(names: str, known: tuple[bool, ...], nullable: tuple[bool,
     same = [f"?{at}" if is_known else "NULL" for at, is_known in enumerate(known, 1)]
     numbers = count(len(known) + 1)
     # nullif() would cost as much as binding a value; to compare costs a fifth of that.
-    marks = ["CASE WHEN ?{0} = '' THEN NULL ELSE ?{0} END" if each else "?{0}" for each in nullable]
+    # A "?" is the parameter behind the highest so far.
+    marks = ["CASE WHEN ?{0} = '' THEN NULL ELSE ?{0} END" if each else "?" for each in nullable]
     each_row = [
         f"({','.join([*same, *(mark.format(next(numbers)) for mark in marks)])})" for _ in range(rows)
     ]

@@ -42,6 +42,9 @@ class FacetReader(Protocol):
         """Which rules and configuration it follows: kept with each row, in 31 bits."""
         ...
 
+    told: set[str]
+    """Facets that any payload has told: whoever stores them adds to it, and stores no others' columns."""
+
     def read(self, data: str | None) -> FacetRow:
         """Return a payload's facets; never raises for what it holds."""
         ...

@@ -55,6 +55,7 @@ class _NoFacets:
 
     def __init__(self, _: object) -> None:
         self._nothing = ("",) * len(FACETS)
+        self.told: set[str] = set()
 
     def read(self, _: object) -> tuple[str, ...]:
         """Return no facet."""
