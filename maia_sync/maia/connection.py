@@ -204,7 +204,8 @@ def open_http(
     elsewhere. `transport` takes the network's place. Raises RequestRefused for an address that cannot be
     asked for, and ConfigError if the library is not installed.
     """
-    server = server_at(address, trust=_trust(address, ca_file), timeout=timeout)
+    trust = None if transport is not None else _trust(address, ca_file)
+    server = server_at(address, trust=trust, timeout=timeout)
     if transport is not None or _may_take_a_proxy(server):
         return Connections(server, partial(OverHttpx, transport=transport))
     if library == "aiohttp":
