@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from maia_sync.errors import DatabaseUnreachable, MaiaSyncError
 from maia_sync.store.checkpoints import read_checkpoints
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from maia_sync.sync.crew import Hunger
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
+
+
+_SHORT: Final = 0.1
+"""Seconds within which all that was claimed has been begun, where walks are short."""
 
 
 class Claim(NamedTuple):
@@ -91,6 +95,7 @@ class NamedTasks:
         heartbeat: Heartbeat,
         worker: str,
         lease_seconds: float,
+        most: int,
         hunger: Hunger,
     ) -> None:
         self._task_ids = task_ids
@@ -98,6 +103,7 @@ class NamedTasks:
         self._handover = handover
         self._worker = worker
         self._lease_seconds = lease_seconds
+        self._most = most
         self._hunger = hunger
         self._waiting = Claims(database, heartbeat)
 
@@ -105,16 +111,20 @@ class NamedTasks:
         """Yield one task after another: as they are named, but for those that were not to be had at once.
 
         As many are claimed as can be walked at once: what another process could walk is not held for later.
+        Where walks are short, twice as many as the last time, for nothing is held for long then.
         """
+        clock, ahead = self._database.clock, 1
         names: list[str] = []
-        most = 1
+        wanted = 1
         async for task_id in self._task_ids:
             if not names:
-                most = await self._hunger.settled()
+                wanted = min(max(ahead, await self._hunger.settled()), self._most)
             names.append(task_id)
-            if len(names) >= most:
+            if len(names) >= wanted:
+                began = clock.monotonic()
                 async for claim in self._claimed(names):
                     yield claim
+                ahead = 2 * wanted if clock.monotonic() - began < _SHORT else 1
                 names = []
         async for claim in self._claimed(names):
             yield claim

@@ -163,6 +163,7 @@ class Run:
             heartbeat=self._heartbeat,
             worker=self._worker,
             lease_seconds=self._settings.schedule.lease,
+            most=at_once,
             hunger=hunger,
         )
         try:

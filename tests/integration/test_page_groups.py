@@ -20,7 +20,7 @@ from maia_sync.app import open_app
 from maia_sync.config import load_settings
 from maia_sync.errors import Bug
 from maia_sync.model import PageApplied
-from maia_sync.sync import page_group
+from maia_sync.sync import claims, page_group
 from maia_sync.sync.page_group import PageWriter
 
 if TYPE_CHECKING:
@@ -323,7 +323,10 @@ def test_what_kills_the_writer_is_told_to_every_page_that_waits() -> None:
     asyncio.run(story())
 
 
-def test_p7_no_task_is_held_before_somebody_can_walk_it(stage_for: Staging) -> None:
+def test_p7_where_walks_last_no_task_is_held_before_somebody_can_walk_it(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_SHORT", 0.0)
     world = world_of_many(6, 2)
     world.logs[task_id(1)].events[:] = events(40)
     stage = stage_for(world, api__concurrency=2, api__page_size=5)
