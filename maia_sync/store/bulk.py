@@ -126,8 +126,8 @@ def _insert(tx: Transaction, columns: EventColumns) -> None:
     """Insert by statements of many rows each; what is the same in all is bound once for each statement."""
     varying = columns.varying
     varying["digest"] = [bytearray(digest) for digest in varying["digest"]]  # see EventColumns
-    same = tuple(columns.constant.values())
-    known = tuple(value != "" for value in same)
+    known = tuple(value != "" for value in columns.constant.values())
+    same = [value for value in columns.constant.values() if value != ""]
     nullable = tuple(
         name in FACETS or ("" in values and name not in _EMPTY_OR_NULL) for name, values in varying.items()
     )
@@ -143,8 +143,8 @@ def _insert(tx: Transaction, columns: EventColumns) -> None:
 @lru_cache(maxsize=64)
 def _insert_statement(names: str, known: tuple[bool, ...], nullable: tuple[bool, ...], rows: int) -> str:
     """Return the statement for so many rows; `known`: which of the values that all share are not NULL."""
-    same = [f"?{at}" if is_known else "NULL" for at, is_known in enumerate(known, 1)]
-    numbers = count(len(known) + 1)
+    numbers = count(1)
+    same = [f"?{next(numbers)}" if is_known else "NULL" for is_known in known]
     # nullif() would cost as much as binding a value; to compare costs a fifth of that.
     # A "?" is the parameter behind the highest so far.
     marks = ["CASE WHEN ?{0} = '' THEN NULL ELSE ?{0} END" if each else "?" for each in nullable]
