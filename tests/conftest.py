@@ -171,6 +171,16 @@ def database_url(request: pytest.FixtureRequest) -> str:
     return str(get())
 
 
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """Return that database, opened; modules whose tests need another time or rows have a fixture of their own."""
+    opened = Database(
+        url=database_url.replace("postgresql://", "postgresql+psycopg://", 1), clock=SystemClock()
+    )
+    yield opened
+    opened.close()
+
+
 @pytest.fixture(scope="session")
 def s3_address() -> Iterator[str]:
     """Return the address of an S3 on loopback."""

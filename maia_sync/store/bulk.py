@@ -1,8 +1,9 @@
 """How do a page's new events get into the database quickly? Each driver's own fastest way.
 
-SQLAlchemy's executemany costs about twice the driver's own, so this one statement goes below it:
-SQLite by INSERTs of many rows each (one step in SQLite, during which Python's lock is free),
-PostgreSQL by COPY. Everything else in `store/` is SQLAlchemy Core.
+SQLAlchemy's executemany costs about twice the driver's own, so this statement goes below it: SQLite by
+INSERTs of many rows each (one step in SQLite, during which Python's lock is free), PostgreSQL by COPY. So
+do those of summaries, windows, leases and the ends of walks, which run with every page; all others are
+SQLAlchemy Core.
 """
 
 from __future__ import annotations

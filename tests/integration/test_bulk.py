@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select
 
-from maia_sync.clock import SystemClock
 from maia_sync.store.bulk import EventColumns, insert_columns
-from maia_sync.store.database import Database
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from maia_sync.store.database import Database
 
 MOMENT = "2026-01-05 08:00:00.000000"
 SAME = {"task_id": "00000000-0000-0000-0000-000000000001", "run_id": "", "revision": 0, "facets_version": 7}
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    opened = Database(url=url, clock=SystemClock())
-    yield opened
-    opened.close()
 
 
 @pytest.mark.parametrize("rows", [1, 24, 25, 26, 60])

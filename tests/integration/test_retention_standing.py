@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -10,26 +9,17 @@ from uuid import UUID
 import pytest
 from sqlalchemy import event, insert, update
 
-from maia_sync.clock import SystemClock
 from maia_sync.store import retention_standing
-from maia_sync.store.database import Database
 from maia_sync.store.holds import insert_holds
 from maia_sync.store.retention_standing import Due, count_due, read_retention_standing
 from maia_sync.store.schema import archive_prune, task_event
 from maia_sync.store.standing import count_stored
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from maia_sync.store.database import Database
 
 DAY = 86_400.0
 TASK = str(UUID(int=1, version=4))
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    with closing(Database(url=url, clock=SystemClock())) as database:
-        yield database
 
 
 def store(database: Database, **ages: float | None) -> None:

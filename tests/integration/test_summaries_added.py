@@ -10,28 +10,19 @@ from sqlalchemy import event
 from test_summaries import Teller
 
 from maia_sync.analytics.facet_reader import FacetReader
-from maia_sync.clock import SystemClock
 from maia_sync.facet_settings import FacetsSettings
 from maia_sync.maia.wire import decode_page
-from maia_sync.store.database import Database
 from maia_sync.store.summaries import add_events
 from maia_sync.store.tasks import upsert_tasks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from maia_sync.model import Event
+    from maia_sync.store.database import Database
 
 READER = FacetReader(FacetsSettings())
 TABLES = {"task_turn": "group_id", "task_activity": "slot_at"}
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    opened = Database(url=url, clock=SystemClock())
-    yield opened
-    opened.close()
 
 
 def task_ids(number: int) -> list[str]:

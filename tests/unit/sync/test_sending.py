@@ -11,7 +11,6 @@ from logs import TASK
 from oracle import Copy
 from sqlalchemy import event
 
-from maia_sync.clock import SystemClock
 from maia_sync.errors import (
     ConfigError,
     CredentialsRefused,
@@ -26,12 +25,13 @@ from maia_sync.errors import (
     TooManyRequests,
 )
 from maia_sync.model import OutgoingMessage, SentMessage
-from maia_sync.store.database import Database
 from maia_sync.sync.handover import InlineHandover
 from maia_sync.sync.send import Sending
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from maia_sync.store.database import Database
 
 WORDS = "what the message says"
 
@@ -51,14 +51,6 @@ class Client:
             await asyncio.Event().wait()
         else:
             self._ending()
-
-
-@pytest.fixture
-def database(database_url: str) -> Iterator[Database]:
-    url = database_url.replace("postgresql://", "postgresql+psycopg://", 1)
-    database = Database(url=url, clock=SystemClock())
-    yield database
-    database.close()
 
 
 def sending(database: Database, client: Client) -> Sending:
