@@ -173,7 +173,7 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def database(database_url: str) -> Iterator[Database]:
-    """Return that database, opened; modules whose tests need another time or rows have a fixture of their own."""
+    """Return that database, opened; a module whose tests need another time, or rows, has its own fixture."""
     opened = Database(
         url=database_url.replace("postgresql://", "postgresql+psycopg://", 1), clock=SystemClock()
     )
