@@ -9,6 +9,7 @@ that is to archive instead tells `archiving`, then `archived`; one that is to ca
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -63,8 +64,9 @@ class Life:
         return True
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal; the forge reaps the child, so its pid is its own until `exit` was told."""
-        os.kill(self.pid, number)
+        """Send a signal; a child that has just ended, though nobody has read so yet, gets none."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def end(self) -> list[dict[str, Any]]:
         """Wait for the end; returns all reports."""

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from random import SystemRandom
 from typing import TYPE_CHECKING
 
@@ -98,8 +98,7 @@ def test_kills_inside_an_erasure_leave_all_of_it_or_nothing(
             else:
                 time.sleep(lasts * rng.random())
             if life.status is None:
-                with suppress(ProcessLookupError):  # it has just ended
-                    life.send(signal.SIGKILL)
+                life.send(signal.SIGKILL)
                 life.end()
             left = payloads_by_task(copy)
             assert left[task_id(number)] in (0, EVENTS)

@@ -7,7 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +93,7 @@ def test_kills_inside_a_create_lose_nothing_double_nothing_and_break_nothing(
             else:
                 wait_for_change(folder / watched)
             if number % 8:
-                with suppress(ProcessLookupError):  # it has just ended
-                    life.send(signal.SIGKILL)
+                life.send(signal.SIGKILL)
             life.end()
             if archived(life):
                 whole += 1

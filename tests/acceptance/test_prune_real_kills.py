@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from contextlib import closing, suppress
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from random import SystemRandom
@@ -109,8 +109,7 @@ def test_kills_inside_a_prune_leave_each_payload_whole_or_gone_and_touch_no_othe
             assert any("calling" in line for line in life.lines()), life.told
             if not order:
                 time.sleep(0.3 * rng.random())
-                with suppress(ProcessLookupError):  # it has just ended
-                    life.send(signal.SIGKILL)
+                life.send(signal.SIGKILL)
             life.end()
             found = assert_emptied_or_whole(before, dump(database), chosen, key_in(digests_path(key_file)))
             inside += gone < found < len(chosen)

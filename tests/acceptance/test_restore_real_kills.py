@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import time
@@ -128,8 +127,7 @@ def live_and_die(forge: Forge, environ: dict[str, str], order: dict[str, Any], r
         life = forge.start(environ, **order)
         assert any("calling" in line for line in life.lines()), life.told
         time.sleep(rng.random() * 0.2)
-        if life.status is None:
-            os.kill(life.pid, signal.SIGKILL)
+        life.send(signal.SIGKILL)
     life.end()
     assert life.status in (0, -signal.SIGKILL), life.told
     assert life.status != 0 or life.told[-1].get("called", True) is True

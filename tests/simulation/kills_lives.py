@@ -85,8 +85,7 @@ def live(
     life = forge.start(environ, {"full": plan.full}, **order)
     began = time.monotonic()
     if _waited(life, plan, usually):
-        with suppress(ProcessLookupError):  # it has just ended
-            life.send(signal.SIGKILL)
+        life.send(signal.SIGKILL)
     elif plan.pause is not None:
         _pause(life, plan.share * usually, plan.pause, end_leases)
     reports = life.end()

@@ -10,7 +10,7 @@ import signal
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Literal
@@ -139,8 +139,7 @@ class _Stopping:
         time.sleep(self._dice.random() * 0.3)
         told = _pages_of(life)
         if ending == "is killed":
-            with suppress(ProcessLookupError):  # it has just ended
-                life.send(signal.SIGKILL)
+            life.send(signal.SIGKILL)
         if ending != "waits":
             ended.result()
         self._server.start()
