@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 for _chatty in ("httpx", "httpcore"):
     logging.getLogger(_chatty).setLevel(logging.WARNING)
 
-LONGEST_TARGET = 65_536
-"""Characters of path and query that are asked for at most."""
+LONGEST_ADDRESS = 65_536
+"""Characters of an address that are asked for at most: httpx takes no more."""
 _NO_TOKEN = Secret("")
 
 
@@ -95,7 +95,7 @@ class Connections:
         RequestRefused for one that is too long.
         """
         target = self.server.target if target is None else target
-        if len(target) > LONGEST_TARGET:
+        if len(self.server.origin) + len(target) > LONGEST_ADDRESS:
             raise RequestRefused("the address of the request is too long")
         headers, body = self.headers, None
         for carried, kind in (

@@ -17,7 +17,9 @@ from maia_sync.maia.transport import KEPT_ALIVE, Reply, not_connected, silent, t
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
+    from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientTimeout
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
     from maia_sync.errors import RetryLater
     from maia_sync.maia.transport import Request, Server
@@ -33,7 +35,7 @@ class OverAiohttp:
     def __init__(self, server: Server) -> None:
         self._origin = server.origin
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=server.trust or True, limit=0, keepalive_timeout=KEPT_ALIVE),
+            connector=_Connector(ssl=server.trust or True, limit=0, keepalive_timeout=KEPT_ALIVE),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(connect=server.timeout, sock_read=server.timeout),
             auto_decompress=False,
@@ -79,6 +81,25 @@ class OverAiohttp:
     async def aclose(self) -> None:
         """Close what is open."""
         await self._session.close()
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out no connection over which something came that nobody asked for.
+
+    aiohttp would take it for the answer to the next request.
+    """
+
+    async def connect(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+    ) -> Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 async def _only_once(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:

@@ -7,6 +7,7 @@ connection is none.
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING
 
 import httpcore
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from maia_sync.maia.transport import Request, Server
 
 _NOT_CONNECTED = (httpcore.ConnectError, httpcore.ConnectTimeout)
-_SILENT = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError)
+_SILENT = (httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError)
+"""httpcore lets what goes wrong within TLS pass as it is, once a connection is made."""
 
 
 class OverHttpcore:
@@ -42,8 +44,11 @@ class OverHttpcore:
 
     @property
     def usable(self) -> bool:
-        """Whether neither side has closed the connection."""
-        return not (self._connection.is_closed() or self._connection.has_expired())
+        """Whether neither side has closed the connection, and nothing came that nobody asked for."""
+        if self._connection.is_closed() or self._connection.has_expired():
+            return False
+        made = self._connection._connection  # noqa: SLF001 - else it would be the answer to the next request
+        return not (isinstance(made, httpcore.AsyncHTTP11Connection) and made._h11_state.trailing_data[0])  # noqa: SLF001
 
     async def send(self, request: Request, headers: Sequence[tuple[bytes, bytes]]) -> Reply:
         """Make the request."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ from maia_sync.errors import RequestRefused
 from maia_sync.maia.transport import Reply, Server, not_connected, silent, too_slow
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Sequence
 
     from maia_sync.errors import RetryLater
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Never asked through a proxy, whatever the environment says of proxies."""
 _NOT_CONNECTED = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.PoolTimeout)
+_SILENT = (httpx.HTTPError, ssl.SSLError)
+"""httpx lets what goes wrong within TLS pass as it is, once a connection is made."""
 
 
 def server_at(address: str, *, trust: ssl.SSLContext | None, timeout: float) -> Server:
@@ -79,7 +81,7 @@ class OverHttpx:
             return not_connected(whom, error)
         if isinstance(error, httpx.ReadTimeout):
             return too_slow(whom, error)
-        return silent(whom, error) if isinstance(error, httpx.HTTPError) else None
+        return silent(whom, error) if isinstance(error, _SILENT) else None
 
     async def aclose(self) -> None:
         """Close what is open."""
@@ -92,7 +94,7 @@ class _ThroughProxies(httpx.AsyncBaseTransport):
     def __init__(self, server: Server) -> None:
         self._client = httpx.AsyncClient(
             limits=httpx.Limits(max_connections=1),
-            verify=server.trust or False,
+            verify=server.trust or server.scheme != "http",
             follow_redirects=False,
         )
         # Nothing here lives on cookies, and a server that sets ever new ones would fill our memory.

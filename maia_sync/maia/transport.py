@@ -32,6 +32,7 @@ _TOLD = {
     "SocketTimeoutError": "nothing came in time",
     "ReadError": "the connection broke",
     "WriteError": "the connection broke",
+    "SSLError": "the connection broke",
     "ClientConnectionError": "the connection broke",
     "RemoteProtocolError": "the connection ended before the answer did, or it was no HTTP",
     "ServerDisconnectedError": "the connection ended before the answer did, or it was no HTTP",

@@ -31,7 +31,7 @@ from maia_sync.maia.element import (
     read_element,
 )
 from maia_sync.maia.json_slices import MAX_DEPTH, MalformedJson, TooMany, items_of, members_of
-from maia_sync.maia.timestamp import NOWHERE, read_instant, read_instants
+from maia_sync.maia.timestamp import read_instants
 from maia_sync.model import Event, OutgoingMessage, Page, Quarantined
 from maia_sync.page_events import PageEvents
 
@@ -248,19 +248,7 @@ def _read_each(wires: list[_WireElement], size: int, *, plain: bool) -> list[Eve
             length += 12 + _length_of(text, plain=plain)
             members += 1
         length += 2 if members < 2 else 1 + members
-        instant = NOWHERE if text is None else read_instant(text)
-        part = instant.payload_part
-        events.append(
-            Event(
-                group_id=group or "",
-                timestamp=instant.nanoseconds,
-                timestamp_text=text,
-                occurred_at=instant.occurred_at,
-                data=data,
-                extra=None,
-                digest=digest_of(data, None, part) if part or raw is UNSET else sha256(raw).digest(),
-            )
-        )
+        events.append(make_event(data=data, group_id=group or "", timestamp_text=text, extra=None))
     return events if length == size else None
 
 

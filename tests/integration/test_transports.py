@@ -42,7 +42,8 @@ from maia_sync.errors import (
 )
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
-from maia_sync.maia.connection import open_http
+from maia_sync.maia.connection import Connections, open_http
+from maia_sync.maia.over_httpx import OverHttpx, server_at
 from maia_sync.model import OutgoingMessage
 from maia_sync.settings import ApiSettings, AuthSettings, Secret
 
@@ -282,6 +283,22 @@ def test_a_connection_that_the_server_has_closed_meanwhile_costs_no_request(libr
     assert (len(server.asked), server.connections) == (6, 3)
 
 
+def test_a_connection_that_lay_unused_for_long_is_not_used_again(
+    library: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = {"httpx": "over_httpcore", "aiohttp": "over_aiohttp"}[library]
+    monkeypatch.setattr(f"maia_sync.maia.{module}.KEPT_ALIVE", 0.05)
+    server = Server([WHOLE])
+
+    async def story(client: MaiaClient) -> None:
+        await client.fetch_page(TASK, None)
+        await asyncio.sleep(0.2)
+        await client.fetch_page(TASK, None)
+
+    server.meet(library, story)
+    assert server.connections == 2
+
+
 def test_many_at_once_have_a_connection_each_and_all_of_them_are_closed_in_the_end(library: str) -> None:
     server = Server([WHOLE], pause=0.05)
 
@@ -291,6 +308,20 @@ def test_many_at_once_have_a_connection_each_and_all_of_them_are_closed_in_the_e
 
     server.meet(library, story, concurrency=3)
     assert (len(server.asked), server.connections) == (12, 3)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_answer_that_nobody_asked_for_is_not_taken_for_the_next_one(library: str, at_once: bool) -> None:
+    stray = WHOLE.replace(b":1}", b":0}")
+    server = Server([WHOLE + stray] if at_once else [WHOLE, stray], [WHOLE], pause=0.05)
+
+    async def story(client: MaiaClient) -> list[str | None]:
+        first = await client.fetch_page(TASK, None)
+        await asyncio.sleep(0.0 if at_once else 0.2)
+        return [first.events[0].data, (await client.fetch_page(TASK, None)).events[0].data]
+
+    assert server.meet(library, story) == ["1", "1"]
+    assert server.connections == 2
 
 
 # ---------------------------------------------------------------------------- what goes wrong
@@ -424,20 +455,25 @@ def test_an_error_answer_counts_even_if_it_breaks_off(library: str) -> None:
         server.fetch(library)
 
 
-def test_neither_redirects_are_followed_nor_cookies_kept(library: str) -> None:
+@pytest.mark.parametrize("host", ["localhost", "maia.invalid"], ids=["direct", "by proxy"])
+def test_neither_redirects_are_followed_nor_cookies_kept(
+    library: str, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     moved = (
         b"HTTP/1.1 307 Moved\r\nLocation: /elsewhere\r\nSet-Cookie: a=b; Path=/\r\nContent-Length: 0\r\n\r\n"
     )
-    server = Server([moved], [WHOLE], host="localhost")  # some keep no cookies of an IP address
+    server = Server([moved], [WHOLE], host=host)  # some keep no cookies of an IP address
 
     async def story(client: MaiaClient) -> None:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
         with pytest.raises(RequestRefused, match="redirect"):
             await client.fetch_page(TASK, None)
         await client.fetch_page(TASK, None)
 
     server.meet(library, story)
+    origin = "" if host == "localhost" else f"http://{host}:{server.port}"
     assert [line.split("?")[0] for line, *_ in server.asked] == [
-        f"GET /dpc/v1/ai/agents/tasks/{TASK}/messages"
+        f"GET {origin}/dpc/v1/ai/agents/tasks/{TASK}/messages"
     ] * 2
     assert all("cookie" not in headers for _, headers, _ in server.asked)
 
@@ -466,7 +502,7 @@ def test_p7_a_request_that_is_cancelled_at_any_step_costs_no_later_one_its_conne
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a file with a key and a certificate of its own for 127.0.0.1."""
+    """Return a file with a key and a certificate of its own for 127.0.0.1 and maia.invalid."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "maia")])
     now = dt.datetime.now(dt.UTC)
@@ -479,7 +515,10 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         .not_valid_before(now - dt.timedelta(days=1))
         .not_valid_after(now + dt.timedelta(days=1))
         .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("maia.invalid")]
+            ),
+            critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())
@@ -534,6 +573,97 @@ def test_a_server_that_speaks_no_tls_is_not_connected_to(library: str, certifica
         await http.aclose()
 
     server.meet(library, story)
+
+
+async def passed_on(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, change: Callable[[bytes], bytes] = bytes
+) -> None:
+    with suppress(ConnectionError):
+        while data := await reader.read(65_536):
+            writer.write(change(data))
+            await writer.drain()
+    writer.close()
+
+
+def test_through_a_proxy_certificates_are_checked_as_well(
+    library: Any, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = Server([WHOLE])
+
+    async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"CONNECT maia.invalid:")
+        answers, asking = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        await asyncio.gather(passed_on(reader, asking), passed_on(answers, writer))
+
+    async def story(_: MaiaClient) -> None:
+        async with await asyncio.start_server(tunnel, "127.0.0.1", 0) as proxy:
+            monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}")
+            address = f"https://maia.invalid:{server.port}/"
+            nobodys = server_at(address, trust=None, timeout=5)
+            for http, trusted in (
+                (open_http(address, timeout=5, ca_file=certificate, library=library), True),
+                (open_http(address, timeout=5, ca_file=None, library=library), False),
+                (Connections(nobodys, OverHttpx), False),
+            ):
+                asked = http.ask(http.make_request("GET"), whom="it", deadline=5, whole=None)
+                if trusted:
+                    assert (await asked).body == PAGE
+                else:
+                    with pytest.raises(NotConnected, match="certificate"):
+                        await asked
+                await http.aclose()
+
+    server.meet(library, story, trust=served_by(certificate))
+    assert len(server.asked) == 1
+
+
+def test_what_a_proxy_refuses_was_not_sent(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    proxy = Server([b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"], host="maia.invalid")
+
+    async def story(client: MaiaClient) -> None:
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{proxy.port}")
+        with pytest.raises(RetriesExhausted, match="the proxy refused") as caught:
+            await client.post_message(TASK, HELLO)
+        assert type(caught.value.__cause__) is NotConnected
+
+    proxy.meet(library, story, base_url="https://maia.invalid/dpc")
+    assert [line for line, *_ in proxy.asked] == ["CONNECT maia.invalid:443 HTTP/1.1"]
+
+
+def test_silence_beyond_a_proxy_is_too_slow(library: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server([], host="maia.invalid")
+
+    async def story(client: MaiaClient) -> None:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{server.port}")
+        with pytest.raises(RetriesExhausted, match="nothing came in time"):
+            await client.fetch_page(TASK, None)
+
+    server.meet(library, story, timeout=0.1, page_deadline=1.0)
+
+
+def test_an_encrypted_answer_that_is_damaged_on_its_way_is_a_broken_connection(
+    library: Any, certificate: Path
+) -> None:
+    server = Server([WHOLE])
+
+    async def damage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def damaged(data: bytes) -> bytes:
+            return bytes(byte ^ 255 for byte in data) if server.asked else data
+
+        answers, asking = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(passed_on(reader, asking), passed_on(answers, writer, damaged))
+
+    async def story(_: MaiaClient) -> None:
+        async with await asyncio.start_server(damage, "127.0.0.1", 0) as between:
+            address = f"https://127.0.0.1:{between.sockets[0].getsockname()[1]}/"
+            http = open_http(address, timeout=5, ca_file=certificate, library=library)
+            with pytest.raises(UpstreamSilent, match="the connection broke"):
+                await http.ask(http.make_request("GET"), whom="it", deadline=5, whole=1000)
+            await http.aclose()
+
+    server.meet(library, story, trust=served_by(certificate))
+    assert len(server.asked) == 1
 
 
 # ---------------------------------------------------------------------------- what is loaded, what is told

@@ -98,6 +98,16 @@ def test_a_page_is_asked_for_as_the_contract_says() -> None:
     assert first.headers["User-Agent"].startswith("maia-sync/")
 
 
+def test_a_page_token_is_asked_for_as_long_as_its_address_may_be() -> None:
+    upstream = Upstream(PAGE, PAGE)
+    upstream.fetch("x")
+    room = 65_536 - len(str(upstream.asked[0].url)) + 1
+    upstream.fetch("x" * room)
+    with pytest.raises(TokenRefused):
+        upstream.fetch("x" * (room + 1))
+    assert len(upstream.asked) == 2
+
+
 PASSING: list[Callable[[], Answer]] = [
     *(lambda status=status: problem(status, title="busy") for status in (429, 500, 502, 503, 504, 599)),
     lambda: httpx.ConnectError("refused"),

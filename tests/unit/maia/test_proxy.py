@@ -12,6 +12,8 @@ import pytest
 from maia_sync.clock import SystemClock
 from maia_sync.maia.auth import make_auth
 from maia_sync.maia.client import MaiaClient
+from maia_sync.maia.connection import open_http
+from maia_sync.maia.over_httpx import OverHttpx
 from maia_sync.settings import ApiSettings, AuthSettings, Secret
 
 if TYPE_CHECKING:
@@ -80,6 +82,21 @@ def test_p9_no_page_token_is_logged_on_the_way_through_a_proxy(
     asked, _ = fetch_by(monkeypatch, library, lambda _: "http://maia.invalid/dpc")
     assert TOKEN in asked[0]
     assert TOKEN not in caplog.text
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "[::1]"])
+def test_loopback_needs_no_proxy_however_it_is_spelt(
+    monkeypatch: pytest.MonkeyPatch, library: Any, host: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+    async def goes_by_proxy(address: str) -> bool:
+        connection = open_http(address, timeout=1, ca_file=None, library=library).take()
+        await connection.aclose()
+        return isinstance(connection, OverHttpx)
+
+    assert not asyncio.run(goes_by_proxy(f"http://{host}:1/"))
+    assert asyncio.run(goes_by_proxy("http://maia.invalid/"))
 
 
 def test_loopback_is_never_asked_through_a_proxy(monkeypatch: pytest.MonkeyPatch, library: str) -> None:

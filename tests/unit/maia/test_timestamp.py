@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from maia_sync.maia.timestamp import read_instant, read_instants
@@ -128,6 +128,9 @@ def alike(draw: st.DrawFn) -> list[str]:
 
 
 @given(alike())
+@example(["2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.5Z" * 2])
+@example(["2026-01-01T00:00:00,5Z"])
+@example(["2026-01-01T00:00:00.5X"])
 def test_many_at_once_are_read_as_each_is_alone(texts: list[str]) -> None:
     instants, alone = read_instants(texts), [read_instant(text) for text in texts]
     assert instants.nanoseconds == [each.nanoseconds for each in alone]

@@ -299,6 +299,8 @@ def test_p1_where_the_results_end_is_never_mistaken(body: bytes, data: list[str]
     [
         b'{"results":[{"data":1}]',
         b'{"results":[{"data":1}]}}',
+        b'{"results":[{"data":1}].5}',
+        b'{"results":[]e5,"more":"m"}',
         b'{"results":[{"data":1}],,"more":"m"}',
         b'{"results":[{"data":1}],}',
         b'{"results":[],}',
