@@ -58,12 +58,32 @@ class FacetCode:
         return self._tell(payloads, told, self._decode)
 
     def facets_of(self, payload: str | None) -> FacetRow:
-        """Return the facets of a payload, whatever it holds; what knows all its names must not be asked."""
+        """Return the facets of a payload, whatever it holds.
+
+        Of code without names only: what reads a payload that cannot be decoded passes unknown names over.
+        """
         told: list[Any] = []
         self._tell((payload,), told, self._read)
         return tuple(told)
 
     def _source(self, opened: list[str]) -> str:
+        """Return the source of `tell`; of `user_id = ["user.id", "userId"]` alone it would be, in short:
+
+        def tell(payloads, told, decode):
+            for data in payloads:
+                try:
+                    found = decode(data)
+                except unreadable:
+                    return data
+                o9 = found
+                if type(o9) is not Shape9: o9 = nothing9
+                o10 = o9.f0
+                if type(o10) is not Shape10: o10 = nothing10
+                user_id = o10.f0 or o9.f1 or ''
+                if user_id and type(user_id) is not str: user_id = text((o10.f0, o9.f1,), 'id')
+                told += (user_id,)
+            return None
+        """
         return "\n".join(
             [
                 "def tell(payloads, told, decode):",

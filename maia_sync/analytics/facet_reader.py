@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from functools import cached_property
 from hashlib import sha256
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
@@ -56,7 +57,7 @@ class FacetReader:
         """What reads payloads with known names; None: no names are known."""
         self._learns = True
         self.told: set[str] = set()
-        """Facets that payloads have told so far; added to by whoever stores them."""
+        """Facets that any of many payloads has told so far."""
 
     def read(self, data: str | None) -> FacetRow:
         """Return a payload's facets in the order of FACETS, "" for what it does not tell; never raises."""
@@ -72,26 +73,29 @@ class FacetReader:
         while (odd := (quick or self._any).tell(left, told)) is not None:
             told += self._any.facets_of(odd)
             if quick is not None and self._learns and not set(names_of(odd)).issubset(quick.names or ()):
-                quick = self._learn(quick.names or (), payloads[len(told) // len(FACETS) - 1 :])
-        return tuple(told[at :: len(FACETS)] for at in range(len(FACETS)))
+                quick = self._learn(quick.names or (), payloads)
+        columns = tuple(told[at :: len(FACETS)] for at in range(len(FACETS)))
+        for name, column in zip(FACETS, columns, strict=True):
+            if name not in self.told and column.count("") < len(column):
+                self.told.add(name)
+        return columns
 
     def _learn(self, names: Iterable[str], payloads: Iterable[str | None]) -> FacetCode | None:
         """Read payloads with these names and those of some payloads quickly from now on, if that can be."""
         known = dict.fromkeys(names)
-        for payload in payloads:
-            for name in names_of(payload or ""):
-                if name in known:
-                    continue
-                self._learns = len(known) < _MOST_NAMES and len(name) <= _MOST_BYTES and not is_odd_name(name)
-                if not self._learns:
-                    break
-                known[name] = None
-            if not self._learns:
+        for name in chain.from_iterable(names_of(payload or "") for payload in payloads):
+            if name in known:
+                continue
+            if len(known) >= _MOST_NAMES or len(name) > _MOST_BYTES or is_odd_name(name):
+                self._learns = False
                 break
+            known[name] = None
         if known.keys() != set(names):
             code = FacetCode(self._settings, self._meanings, list(known))
-            self._quick = code if code.is_quick else None
-            self._learns = self._learns and code.is_quick
+            if code.is_quick:
+                self._quick = code
+            else:
+                self._learns = False
         return self._quick
 
     @cached_property

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache, partial
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any, TypeGuard, cast
 
 from sqlalchemy import func, select
@@ -22,7 +22,7 @@ from maia_sync.store.copying import NULL, copy_lines, field
 from maia_sync.store.schema import task_event
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from maia_sync.model import NewRow, TaskLog
@@ -81,7 +81,7 @@ def insert_columns(tx: Transaction, columns: EventColumns) -> None:
 
 
 def _columns(
-    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: FacetColumns, told: set[str]
+    tx: Transaction, log: TaskLog, rows: Sequence[NewRow], facets: FacetColumns, told: Collection[str]
 ) -> EventColumns:
     events = events_of(rows)
     constant: dict[str, Any] = {"task_id": log.task_id, "revision": 0}
@@ -105,11 +105,8 @@ def _columns(
             varying["canonical"] = [row.canonical or "" for row in rows]
     if log.newest_first:
         varying["seq"] = [-place for place in varying["seq"]]
-    for name, values in zip(FACETS, facets, strict=True):
-        # Once told, always there: ever other columns would take ever other statements to be prepared.
-        if name in told or values.count("") < len(values):
-            told.add(name)
-            varying[name] = values
+    # Once told, always there: ever other columns would take ever other statements to be prepared.
+    varying.update((name, values) for name, values in zip(FACETS, facets, strict=True) if name in told)
     moments = _Moments(tx, log, rows)
     for name in ("first_seen_at", "last_changed_at"):
         if moments.are_one:
@@ -143,16 +140,22 @@ def _insert(tx: Transaction, columns: EventColumns) -> None:
 
 @lru_cache(maxsize=64)
 def _insert_statement(names: str, known: tuple[bool, ...], nullable: tuple[bool, ...], rows: int) -> str:
-    """Return the statement for so many rows; `known`: which of the values that all share are not NULL."""
-    numbers = count(1)
-    same = [f"?{next(numbers)}" if is_known else "NULL" for is_known in known]
+    """Return the statement for so many rows; `known`: which of the values that all share are not NULL.
+
+    No parameter has a number: since Python 3.12 the sqlite3 module asks for the name of each that it binds, a
+    number is a name, and SQLite finds it by looking through them all.
+    """
     # nullif() would cost as much as binding a value; to compare costs a fifth of that.
-    # A "?" is the parameter behind the highest so far.
-    marks = ["CASE WHEN ?{0} = '' THEN NULL ELSE ?{0} END" if each else "?" for each in nullable]
-    each_row = [
-        f"({','.join([*same, *(mark.format(next(numbers)) for mark in marks)])})" for _ in range(rows)
+    chosen = [
+        *("?" if is_known else "NULL" for is_known in known),
+        *(
+            f"CASE WHEN column{at} = '' THEN NULL ELSE column{at} END" if each else f"column{at}"
+            for at, each in enumerate(nullable, 1)
+        ),
     ]
-    return f"INSERT OR ROLLBACK INTO task_event ({names}) VALUES {','.join(each_row)}"
+    row = f"({','.join('?' * len(nullable))})"
+    values = ",".join([row] * rows)
+    return f"INSERT OR ROLLBACK INTO task_event ({names}) SELECT {','.join(chosen)} FROM (VALUES {values})"
 
 
 def _copy(tx: Transaction, columns: EventColumns) -> None:

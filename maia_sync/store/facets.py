@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import msgspec
@@ -42,8 +42,10 @@ class FacetReader(Protocol):
         """Which rules and configuration it follows: kept with each row, in 31 bits."""
         ...
 
-    told: set[str]
-    """Facets that any payload has told: whoever stores them adds to it, and stores no others' columns."""
+    @property
+    def told(self) -> Collection[str]:
+        """Facets that any of many payloads has told so far: no others' columns need be stored."""
+        ...
 
     def read(self, data: str | None) -> FacetRow:
         """Return a payload's facets; never raises for what it holds."""

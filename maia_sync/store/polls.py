@@ -110,9 +110,7 @@ _TYPES = {
 """What is told of a walk that has ended, in the order of the parameters."""
 _ARRAYS = ", ".join(f"%s::{kind}[]" for kind in _TYPES.values())
 _FINISH_ON = {
-    False: _FINISH.format_map(
-        {name: f"?{at}" for at, name in enumerate(_TYPES, 1)} | {"is": "IS", "walks": "WHERE "}
-    ),
+    False: _FINISH.format_map({name: f":{name}" for name in _TYPES} | {"is": "IS", "walks": "WHERE "}),
     True: _FINISH.format_map(
         {name: f"walk.{name}" for name in _TYPES}
         | {
@@ -141,7 +139,10 @@ def finish_walks(tx: Transaction, walks: Sequence[Finish]) -> None:
     if not walks:
         return
     values = [_values_of(tx, walk) for walk in walks]
-    of_driver: Any = tuple(map(list, zip(*values, strict=True))) if tx.is_postgresql else values
+    if tx.is_postgresql:
+        of_driver: Any = tuple(map(list, zip(*values, strict=True)))
+    else:
+        of_driver = [dict(zip(_TYPES, told, strict=True)) for told in values]
     if tx.connection.exec_driver_sql(_FINISH_ON[tx.is_postgresql], of_driver).rowcount != len(walks):
         raise lost()
 

@@ -104,6 +104,19 @@ def test_sums_equal_the_rows_after_each_batch_of_payloads_taken_out(
     assert_summed_up(copy, "UTC", "all over again")
 
 
+def test_a_long_log_is_summed_up_again_part_by_part(
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also what has vanished of a group that several parts have rows of."""
+    monkeypatch.setattr(summing, "_MOST_CELLS", 1)
+    monkeypatch.setattr(summing, "_ROWS", 7)
+    teller = Teller(random.Random("part by part"))
+    store(database, [teller.element() for _ in range(110)])
+    with database.transaction() as tx:
+        sum_task_again(tx, TASK)
+    assert_summed_up(Copy(database_url), "UTC", "part by part")
+
+
 def test_of_several_names_in_one_microsecond_the_smaller_text_stands_in_place_of_what_was_taken_out(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

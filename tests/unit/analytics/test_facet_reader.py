@@ -766,6 +766,23 @@ def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPa
     assert made == [(names,), (), ([*names, "role", "userId"],)]
 
 
+def test_nothing_is_learnt_where_payloads_are_read_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An odd name behind a plain one: what is read so refuses no other names, and would pass them over."""
+    made: list[object] = []
+    true = facet_reader.FacetCode
+
+    def noted(*given: Any) -> Any:
+        made.append(given[2:])
+        return true(*given)
+
+    monkeypatch.setattr(facet_reader, "FacetCode", noted)
+    settings = FacetsSettings(user_id=("who['a\"b']", "userId"))
+    reader = FacetReader(settings)
+    for page in (['{"who":{"x":1}}'], ['{"userId":"u"}'], ['{"who":{"a\\"b":"v"},"userId":"u"}', '{"n":1}']):
+        assert_read_alike(reader, [*page], settings)
+    assert made == [(["who"],), ()]
+
+
 def test_threads_may_share_a_reader_while_it_learns() -> None:
     """One meets ever new names, so that nothing more is learnt, while others read what they have learnt."""
     reader = FacetReader(DEFAULT)
