@@ -206,8 +206,7 @@ class Service:
             stop.set_result(self._told)
         log = self._log = set_up_logging(settings.log, stream=self._stream, clock=self._clock)
         async with AsyncExitStack() as stack:
-            app = self._app = stack.enter_context(open_app(settings, clock=self._clock))
-            app.database.require_migrated()
+            app = self._app = stack.enter_context(self._usable(settings))
             health = Health(clock=self._clock, check_database=app.database.require_migrated)
             web = _web(settings, health, self._clock, metrics=self._metrics)
             url = await stack.enter_async_context(web)
@@ -345,9 +344,18 @@ class Service:
     def _load_usable(self) -> Settings:
         """Load the configuration; while its database is away, or ahead of us, no new life could begin."""
         settings = self._load()
+        with self._usable(settings):
+            return settings
+
+    @contextmanager
+    def _usable(self, settings: Settings) -> Iterator[App]:
+        """Open the configured objects. Raises OperatorMustAct where no life could begin with them."""
+        from maia_sync.maia.connection import open_api  # noqa: PLC0415 - httpx takes long to load
+
+        open_api(settings.api.base_url, settings.api)  # a life opens its own at the first request, too late
         with open_app(settings, clock=self._clock) as app:
             app.database.require_migrated()
-        return settings
+            yield app
 
     def _end_life(self, number: int) -> None:
         """End the life in hand; an end of the whole counts more than a reload."""

@@ -47,3 +47,31 @@ def test_a_changed_config_counts_from_the_signal_on_and_a_newer_database_is_for_
             wait_until(lambda: copy.task(task_id(2))["last_polled_at"] > polled, "it goes on after all")
             assert daemon.end()[0] == 143
             assert SECRET not in daemon.said
+
+
+def test_what_nothing_could_be_asked_with_does_not_begin_and_is_not_taken_up(
+    tmp_path: Path, migrated_sqlite: Path, one_authority: Path
+) -> None:
+    shutil.copyfile(migrated_sqlite, tmp_path / "maia_sync.db")
+    copy = Copy(f"sqlite:///{tmp_path / 'maia_sync.db'}")
+    (tmp_path / "bad.pem").write_text("no certificate\n", encoding="utf-8")
+    config = tmp_path / "config.toml"
+    bad = '[api]\nbase_url = "https://127.0.0.1:1"\nca_file = "bad.pem"\n'
+    with SandboxServer(world_of_many(1, 20)) as server:
+        folder = for_sandbox(tmp_path, server.url, one_authority)
+        del folder.variables["MAIA_SYNC_API__BASE_URL"], folder.variables["MAIA_SYNC_API__CA_FILE"]
+        config.write_text(bad, encoding="utf-8")
+        folder.ok("track", task_id(1))
+        refused = folder.run_apart("run", MAIA_SYNC_WEB__BIND="127.0.0.1:0")
+        assert (refused.code, refused.is_one_clear_sentence()) == (3, True), refused
+        assert "api.ca_file" in refused.err
+        config.write_text(f'[api]\nbase_url = "{server.url}"\n', encoding="utf-8")
+        with Daemon(folder) as daemon:
+            wait_until(lambda: copy.one("SELECT count(*) FROM task_event") == 20, "all events")
+            config.write_text(bad, encoding="utf-8")
+            daemon.send(signal.SIGHUP)
+            assert "api.ca_file" in daemon.wait_for("reload_failed")["message"]
+            polled = copy.task(task_id(1))["last_polled_at"]
+            wait_until(lambda: copy.task(task_id(1))["last_polled_at"] > polled, "it goes on")
+            assert not daemon.lines("reloaded")
+            assert daemon.end()[0] == 143
