@@ -23,7 +23,7 @@ from tests.benchmarks.running import Bench
 from tests.benchmarks.startup import NAME as STARTUP
 from tests.benchmarks.startup import ROUNDS as STARTUP_ROUNDS
 from tests.benchmarks.startup import measure_startup
-from tests.benchmarks.workloads import QUICK, RUNNERS, Sizes, all_workloads
+from tests.benchmarks.workloads import QUICK, RUNNERS, SUBJECT, Sizes, all_workloads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--dlt-python", metavar="PATH", help="an interpreter that has dlt, if this has not")
     parser.add_argument("--folder", type=Path, help="where the databases are made")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write a document too; see results.py")
-    parser.add_argument("--profile", type=Path, metavar="FOLDER", help="leave cProfile files instead")
+    parser.add_argument(
+        "--profile", type=Path, metavar="FOLDER", help="leave cProfile files of maia-sync's runs instead"
+    )
     return parser.parse_args()
 
 
@@ -67,6 +69,8 @@ def chosen_workloads(options: argparse.Namespace) -> list[Workload]:
         missing |= {each.name for each in RUNNERS if each.options.get("fast")}
     if options.dlt_python is None and find_spec("dlt") is None:
         missing |= {each.name for each in RUNNERS if each.module == "with_dlt"}
+    if options.profile:
+        missing |= {each.name for each in RUNNERS if each.module != SUBJECT.module}
     chosen = []
     for workload in all_workloads(sizes):
         cases = [
@@ -91,10 +95,15 @@ def measure_all(
             continue
         told.results.append(bench.compare(workload))
         _keep(options.json, told)
-    if STARTUP in (options.workload or _NAMES) and not options.runner and not options.profile:
+    if _starts(options):
         rounds = options.rounds or (1 if options.quick else STARTUP_ROUNDS)
         told.results.append(measure_startup(databases, rounds))
         _keep(options.json, told)
+
+
+def _starts(options: argparse.Namespace) -> bool:
+    """Tell whether start-up is measured: whole commands, by no runner."""
+    return STARTUP in (options.workload or _NAMES) and not options.runner and not options.profile
 
 
 def _keep(path: Path | None, told: Document) -> None:
@@ -106,6 +115,10 @@ def main() -> None:
     """Run every workload on every database that was asked for."""
     options = arguments()
     workloads = chosen_workloads(options)
+    if not workloads and not _starts(options):
+        raise SystemExit(
+            "Nothing of what was asked for can be run here: see --help, and README.md for what it needs."
+        )
     told = document(options.dlt_python)
     try:
         for dialect in options.database or _KINDS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
@@ -56,11 +57,13 @@ class Bench:
         )
 
     def profile(self, workload: Workload, into: Path) -> None:
-        """Leave a cProfile of maia-sync's work, if it has a part in the workload."""
-        path = into / f"{workload.name}-{self._databases.dialect}.prof"
+        """Leave a cProfile of each case's work; only maia-sync's cases can."""
+        into.mkdir(parents=True, exist_ok=True)
         with Setting(workload, self._databases) as setting:
-            for case in [case for case in workload.cases if case.runner is SUBJECT][:1]:
-                self._run(setting, case, profile=str(path))
+            for case in workload.cases:
+                name = re.sub(r"\W+", "-", f"{workload.name} {self._databases.dialect} {case.name}")
+                path = into / f"{name}.prof"
+                self._run(setting, case, profile=str(path.resolve()))
                 print(f"wrote {path}")
 
     def _run(self, setting: Setting, case: Case, profile: str | None = None) -> Measured:
@@ -113,15 +116,13 @@ class Setting:
     def read_by(self, case: Case) -> int:
         """Return how many events a case reads."""
         work = case.work
-        new = work.new_events * work.tasks if self._workload.phase == "trickle" else 0
-        return (work.events if self._workload.phase == "backfill" else work.events_from_last) + new
+        return (work.events if self._workload.phase == "backfill" else work.events_from_last) + work.grown_by
 
     def stored_by(self, case: Case) -> int | None:
         """Return how many events are stored in the end; None where it does not store them."""
         if case.runner.module == FLOOR.module and self._workload.phase == "idle":
             return 0
-        new = case.work.new_events * case.work.tasks if self._workload.phase == "trickle" else 0
-        return case.work.events + new if case.runner.stores else None
+        return case.work.events + case.work.grown_by if case.runner.stores else None
 
     def job(self, runner: Runner, work: Work, place: Place) -> Job:
         """Return the job of a runner."""
@@ -151,8 +152,9 @@ class Setting:
             prepare(job)
             if self._workload.phase != "backfill":
                 with open_subject(job) as app:
-                    done = app.sync()
-                if done.new != job.work.events:
-                    raise SystemExit(f"maia-sync's first sync: {done.new} events; {done.error}")
+                    app.sync()
         if self._workload.phase != "backfill":
+            stored = self._databases.count_events(place)
+            if stored != job.work.events:
+                raise SystemExit(f"{case.name}'s first sync stored {stored} events, not {job.work.events}")
             self._databases.settle(place)

@@ -32,6 +32,11 @@ class Work:
         return self.tasks * self.events_per_task
 
     @property
+    def grown_by(self) -> int:
+        """New events of all tasks, once the logs have grown."""
+        return self.tasks * self.new_events
+
+    @property
     def last_token(self) -> str | None:
         """The token of a log's last page before it grows; None for its first page."""
         page = max(self.events_per_task - 1, 0) // self.page_size
