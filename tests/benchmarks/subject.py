@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Self
 import maia_sync.app
 import maia_sync.sync.page
 from maia_sync.app import open_app
+from maia_sync.cli.collector import collect_seldom
 from maia_sync.facet_settings import FACETS
 from maia_sync.sync.handover import InlineHandover
 from tests.benchmarks.child import read_job, ready, report
@@ -79,6 +80,7 @@ def main() -> None:
     job = read_job()
     leave_out(job)
     with open_subject(job) as app:
+        collect_seldom()  # as the verb does
         ready()
         done = app.sync() if job.profile is None else profiled(app, job.profile)
     assert done.status == "succeeded", done.error
