@@ -7,6 +7,7 @@ once, or a PostgreSQL database that is emptied before the next test gets it.
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -48,6 +49,11 @@ hypothesis.settings.register_profile(
     "patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over all that is loaded by then, a worker's whole life long."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
