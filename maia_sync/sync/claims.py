@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Checkpoint, Lease
     from maia_sync.store.database import Database, Transaction
-    from maia_sync.sync.crew import Hunger
+    from maia_sync.sync.crew import Places
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
 
@@ -95,16 +95,14 @@ class NamedTasks:
         heartbeat: Heartbeat,
         worker: str,
         lease_seconds: float,
-        most: int,
-        hunger: Hunger,
+        places: Places,
     ) -> None:
         self._task_ids = task_ids
         self._database = database
         self._handover = handover
         self._worker = worker
         self._lease_seconds = lease_seconds
-        self._most = most
-        self._hunger = hunger
+        self._places = places
         self._waiting = Claims(database, heartbeat)
 
     async def claims(self) -> AsyncIterator[Claim]:
@@ -118,7 +116,7 @@ class NamedTasks:
         wanted = 1
         async for task_id in self._task_ids:
             if not names:
-                wanted = min(max(ahead, await self._hunger.settled()), self._most)
+                wanted = min(max(ahead, await self._places.settled_hunger()), self._places.workers)
             names.append(task_id)
             if len(names) >= wanted:
                 began = clock.monotonic()

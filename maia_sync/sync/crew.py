@@ -43,47 +43,93 @@ def _read_ids(database: Database, after: str | None) -> list[str]:
         return read_task_ids(tx, WALKED_STATUSES, after=after, limit=_IDS_AT_ONCE)
 
 
-class Hunger:
-    """How many workers wait for a piece of work?"""
+class Places:
+    """How many are at work? So many at a time; who only waits for something lends his place to others.
 
-    def __init__(self) -> None:
-        self.waiting = 0
+    A place stands for the memory that a piece of work may take up while nobody knows how much that is. So
+    what has lent its place has little in hand.
+    """
 
-    async def settled(self) -> int:
-        """Return it once a turn of the event loop has brought no more: nothing is awaited."""
+    def __init__(self, number: int, *, lent: int = 0) -> None:
+        self.workers = number + lent
+        """How many pieces of work are in hand at most, with those that have lent their places."""
+        self.hungry = 0
+        """How many have a place and wait for a piece of work."""
+        self._taken = 0
+        self._free = asyncio.Semaphore(number)
+
+    @property
+    def at_work(self) -> int:
+        """How many have a place and a piece of work."""
+        return self._taken - self.hungry
+
+    async def take(self) -> None:
+        """Take a place, as soon as there is one."""
+        await self._free.acquire()
+        self._taken += 1
+
+    def give(self) -> None:
+        """Give a place to whoever waits for one."""
+        self._taken -= 1
+        self._free.release()
+
+    async def settled_hunger(self) -> int:
+        """Return `hungry` once a turn of the event loop has brought no more: nothing is awaited."""
         before = 0
-        while before < self.waiting:
-            before = self.waiting
+        while before < self.hungry:
+            before = self.hungry
             await asyncio.sleep(0)
-        return self.waiting
+        return self.hungry
+
+
+class Place:
+    """The place of one worker."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._is_taken = False
+
+    async def take(self) -> None:
+        """Have it; wait for one if it was lent."""
+        if not self._is_taken:
+            await self._places.take()
+            self._is_taken = True
+
+    def lend(self) -> None:
+        """Let others have it, until it is taken again."""
+        if self._is_taken:
+            self._is_taken = False
+            self._places.give()
 
 
 async def work_through(
     pieces: AsyncIterator[T],
-    work: Callable[[T], Awaitable[None]],
+    work: Callable[[T, Place], Awaitable[None]],
     *,
-    concurrency: int,
+    places: Places,
     stop: asyncio.Future[int],
-    hunger: Hunger | None = None,
 ) -> int | None:
-    """Do the work for each piece, `concurrency` at a time; `hunger` tells whoever makes the pieces.
+    """Do the work for each piece, as many at a time as there are places.
 
     Returns the signal's number that `stop` was given, or None at the end; then every worker has
     ended. What a piece of work raises ends the others and is raised here.
     """
-    turn, hunger = asyncio.Lock(), hunger or Hunger()
+    turn = asyncio.Lock()
 
     async def worker() -> None:
+        place = Place(places)
         while True:
-            hunger.waiting += 1
+            await place.take()
+            places.hungry += 1
             async with turn:
                 piece = await anext(pieces, None)
-            hunger.waiting -= 1
+            places.hungry -= 1
             if piece is None:
+                place.lend()
                 return
-            await work(piece)
+            await work(piece, place)  # where this raises, nobody gets the place: all are ended
 
-    workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
+    workers = [asyncio.create_task(worker()) for _ in range(places.workers)]
     waiting: set[asyncio.Future[Any]] = {*workers, stop}
     try:
         while waiting != {stop}:

@@ -1,9 +1,9 @@
 """How do pages of several tasks share one transaction? What waits when the last is over goes together.
 
 A small page of a quiet task costs less to write than the transaction around it. So whatever waits when
-the writer becomes free is one group, in one transaction; nothing ever waits for others to come. Each page
-is still atomic in itself: its events, its checkpoint and its lease are in that transaction, as they would
-be in one of its own.
+the writer becomes free is one group, in one transaction. The last pages of walks, whose places others have
+meanwhile (see crew.py), wait a moment for more to come; no other page does. Each page is still atomic in
+itself: its events, its checkpoint and its lease are in that transaction, as they would be in one of its own.
 
 What can go wrong, and what then becomes of the group:
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from maia_sync.model import Lease, Page
     from maia_sync.store.database import Database, Transaction
+    from maia_sync.sync.crew import Places
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.page import PageTerms, PageWritten
     from maia_sync.sync.position import Position
@@ -48,6 +49,8 @@ if TYPE_CHECKING:
 SMALL: Final = 64 * 1024
 """Bytes of a page that is written together with others, at most."""
 MOST_PAGES: Final = 32
+_PATIENCE: Final = 0.02
+"""Seconds that pages wait for others at most, while there are walks at work that may bring some."""
 _MOST_BYTES: Final = 512 * 1024
 
 
@@ -67,6 +70,8 @@ class PageWork:
         """What it comes to if the transaction is committed that was the last to write it."""
         self.written: PageWritten | None = None
         """What it has come to: that is committed."""
+        self.may_wait = False
+        """Whether its walk has lent its place: nobody is kept from work while it waits."""
         self.seconds = 0.0
         """What its transaction took."""
 
@@ -80,12 +85,14 @@ class _Waiting(NamedTuple):
 class PageWriter:
     """Writes the pages of a run's walks. In one event loop."""
 
-    def __init__(self, database: Database, *, handover: Handover, patient: Handover) -> None:
+    def __init__(self, database: Database, *, handover: Handover, patient: Handover, places: Places) -> None:
         self._database = database
+        self._places = places
         self._handover = handover
         self._patient = patient
         self._waiting: deque[_Waiting] = deque()
         self._writing: asyncio.Task[None] | None = None
+        self._pause: asyncio.Task[None] | None = None
 
     async def write(self, work: PageWork) -> PageWritten | None:
         """Write a page, and return what `write_page` returns.
@@ -100,6 +107,8 @@ class PageWriter:
     async def _is_written_in_group(self, work: PageWork) -> bool:
         waiting = _Waiting(work, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
+        if self._pause is not None and not self._is_worth_waiting():
+            self._pause.cancel()
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_on())
         try:
@@ -109,6 +118,7 @@ class PageWriter:
                 self._waiting.remove(waiting)
             except ValueError:  # its transaction is under way
                 await asyncio.wait([waiting.is_written])
+                waiting.is_written.exception()  # seen; the cancellation is what the caller has to know
             raise
 
     async def _write_on(self) -> None:
@@ -130,12 +140,24 @@ class PageWriter:
     async def _gathered(self) -> None:
         """Let in what comes in this turn of the event loop, and in the next if any did: nothing is awaited.
 
-        That is what makes groups of walks that go in step, as those do whose answers come at once.
+        That is what makes groups of walks that go in step, as those do whose answers come at once. The
+        others are given a moment.
         """
         before = 0
         while before < len(self._waiting) < MOST_PAGES:
             before = len(self._waiting)
             await asyncio.sleep(0)
+        if self._is_worth_waiting():
+            self._pause = asyncio.create_task(self._database.clock.sleep(_PATIENCE))
+            await asyncio.wait({self._pause})
+            self._pause = None
+
+    def _is_worth_waiting(self) -> bool:
+        return (
+            len(self._waiting) < MOST_PAGES
+            and self._places.at_work > 0
+            and all(each.work.may_wait for each in self._waiting)
+        )
 
     def _write_group(self, group: list[_Waiting]) -> None:
         """Write what waits by now; what that is stands in `group` then, whatever happens."""

@@ -21,7 +21,7 @@ from maia_sync.store.reporting import settle_zone
 from maia_sync.store.runs import close_lost_runs, finish_run, start_run
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.claims import NamedTasks
-from maia_sync.sync.crew import Hunger, task_ids_to_walk, work_through
+from maia_sync.sync.crew import Places, task_ids_to_walk, work_through
 from maia_sync.sync.page_group import PageWriter
 from maia_sync.sync.patience import PatientHandover
 from maia_sync.sync.silence import Silence
@@ -38,12 +38,15 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Database, Transaction
     from maia_sync.store.facets import FacetReader
     from maia_sync.sync.claims import Claim
+    from maia_sync.sync.crew import Place
     from maia_sync.sync.due import DueTasks
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
 
 T = TypeVar("T")
 
+_LENT = 24
+"""Places that walks may lend while their last pages wait, unless one is walked after another."""
 _MOST_REPORTED = 100
 """Walks of each sort (failed, held, with news) that a report names; its totals count all."""
 
@@ -141,12 +144,14 @@ class Run:
 
     async def _walk_all(self, run_id: int, stop: asyncio.Future[int]) -> int | None:
         """Keep `api.concurrency` walks going until no task is left; returns the stopping signal."""
+        at_once = 1 if self._watched is not None else self._settings.api.concurrency
+        places = Places(at_once, lent=_LENT if at_once > 1 else 0)
         around = Surroundings(
             settings=self._settings,
             client=self._client,
             database=self._database,
             handover=self._patient,
-            writer=PageWriter(self._database, handover=self._handover, patient=self._patient),
+            writer=PageWriter(self._database, handover=self._handover, patient=self._patient, places=places),
             worker=self._worker,
             run_id=run_id,
             planner=self._planner,
@@ -155,7 +160,6 @@ class Run:
             turn=None if self._due is None else self._due.turn,
             observers=self._observers,
         )
-        at_once, hunger = 1 if self._watched is not None else self._settings.api.concurrency, Hunger()
         tasks = self._due or NamedTasks(
             self._watched or task_ids_to_walk(self._database, self._patient, self._task_ids),
             database=self._database,
@@ -163,19 +167,16 @@ class Run:
             heartbeat=self._heartbeat,
             worker=self._worker,
             lease_seconds=self._settings.schedule.lease,
-            most=at_once,
-            hunger=hunger,
+            places=places,
         )
         try:
-            return await work_through(
-                tasks.claims(), partial(self._walk, around), concurrency=at_once, stop=stop, hunger=hunger
-            )
+            return await work_through(tasks.claims(), partial(self._walk, around), places=places, stop=stop)
         finally:
             await tasks.give_back(self._handover)
 
-    async def _walk(self, around: Surroundings, claim: Claim) -> None:
+    async def _walk(self, around: Surroundings, claim: Claim, place: Place) -> None:
         """Walk one task. Raises UpstreamUnreachable where upstream is plainly down: no walk goes on then."""
-        walk = Walk(around, claim, full=self._full)
+        walk = Walk(around, claim, place, full=self._full)
         try:
             report = await walk.run()
         except LeaseLost:

@@ -33,7 +33,7 @@ from maia_sync.store.quarantined import is_quarantined
 from maia_sync.store.tasks import count_tasks
 from maia_sync.sync.canonical import canonical_of_payload
 from maia_sync.sync.compare import MARGIN, look_up, read_window
-from maia_sync.sync.crew import task_ids_to_walk, work_through
+from maia_sync.sync.crew import Places, task_ids_to_walk, work_through
 from maia_sync.sync.erased_again import decide_knowing
 from maia_sync.sync.identity import Question, RowName, name_of, unmatched_events
 from maia_sync.sync.loop_guard import LoopGuard
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from maia_sync.maia.client import MaiaClient
     from maia_sync.model import DifferenceKind, Event, Observer, Page
     from maia_sync.store.database import Database, Transaction
+    from maia_sync.sync.crew import Place
     from maia_sync.sync.handover import Handover
 
 MOST_LISTED = 1000
@@ -87,7 +88,7 @@ class Verification:
         stopped = await work_through(
             task_ids_to_walk(self._database, self._handover, task_ids),
             self._verify,
-            concurrency=self._concurrency,
+            places=Places(self._concurrency),
             stop=stop,
         )
         unreachable = self._silence.unanswered(self._tasks)
@@ -108,7 +109,7 @@ class Verification:
         with self._database.transaction(write=False) as tx:
             return count_tasks(tx).get("active", 0)
 
-    async def _verify(self, task_id: str) -> None:
+    async def _verify(self, task_id: str, _: Place) -> None:
         report = WalkReport(task_id=task_id, kind="reconcile")
         try:
             pages = await self._compare_log(task_id)

@@ -37,7 +37,7 @@ from maia_sync.sync.compare import is_stored_from_start, is_upside_down
 from maia_sync.sync.direction import Direction, Drift
 from maia_sync.sync.loop_guard import LoopGuard
 from maia_sync.sync.page import PageTerms
-from maia_sync.sync.page_group import PageWork
+from maia_sync.sync.page_group import SMALL, PageWork
 from maia_sync.sync.patience import may_have_happened
 from maia_sync.sync.position import (
     LOG_START,
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from maia_sync.store.database import Database
     from maia_sync.store.facets import FacetReader
     from maia_sync.sync.claims import Claim
+    from maia_sync.sync.crew import Place
     from maia_sync.sync.due import Turn
     from maia_sync.sync.handover import Handover
     from maia_sync.sync.heartbeat import Heartbeat
@@ -94,8 +95,9 @@ class Surroundings:
 class Walk:
     """One walk of one task, which has been claimed for it; `run()` once."""
 
-    def __init__(self, surroundings: Surroundings, claim: Claim, *, full: bool) -> None:
+    def __init__(self, surroundings: Surroundings, claim: Claim, place: Place, *, full: bool) -> None:
         self._around = surroundings
+        self._place = place
         self._task_id = task_id = claim.task_id
         self._claimed = claim.checkpoint
         self._full = full
@@ -163,6 +165,7 @@ class Walk:
 
     async def _step(self, position: Position) -> Position | None:
         """Walk one page; returns where it goes on, or None when the walk is over."""
+        await self._place.take()
         try:
             page = await self._source.page_at(position.cursor)
             position = await self._ordered(position, page)
@@ -301,6 +304,9 @@ class Walk:
             lease=self._held_lease(), position=position, page=page, following=following, terms=terms
         )
         self._in_hand = work
+        if page.next_token is None and page.size_bytes <= SMALL:
+            self._place.lend()
+            work.may_wait = True
         while True:
             try:
                 return await around.writer.write(work)

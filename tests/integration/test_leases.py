@@ -121,6 +121,30 @@ def test_a_lease_that_has_run_out_is_claimed_by_another_and_its_owner_writes_not
     assert (found.lease_owner, found.lease_epoch, found.last_error) == ("two", lease.epoch + 1, None)
 
 
+def test_no_lease_is_taken_from_a_page_that_is_being_written(database: Database) -> None:
+    lease = taken(database)
+    shift(database, 1, lease_expires_at=-1, next_poll_at=-1)
+    if database.is_postgresql:
+        with database.transaction() as tx:
+            prove_leases(tx, [lease])
+            assert task_id(1) not in claimed(database, "two")
+    renewed(database, lease)
+    assert task_id(1) not in claimed(database, "two")
+
+
+def test_the_leases_of_all_pages_of_a_group_are_proven_and_prolonged(database: Database) -> None:
+    leases = [taken(database, number) for number in (3, 1, 2)]
+    for number in (1, 2, 3):
+        shift(database, number, lease_expires_at=-1, next_poll_at=-1)
+    renewed(database, *leases)
+    assert sorted(claimed(database, "two")) == [task_id(4), task_id(5)]
+    assert [standing(database, number).lease_owner for number in (1, 2, 3)] == ["one"] * 3
+    shift(database, 2, lease_expires_at=-1)
+    assert claimed(database, "one") == [task_id(2)]
+    with pytest.raises(LeaseLost):
+        renewed(database, *leases)
+
+
 def test_a_lease_that_has_run_out_and_that_nobody_took_is_still_its_owners(database: Database) -> None:
     lease = taken(database)
     shift(database, 1, lease_expires_at=-1)
@@ -263,6 +287,9 @@ def test_what_a_run_has_claimed_and_not_walked_is_given_back(database: Database)
         raise AssertionError
 
     walked = asyncio.run(take_one())
+    for number in NUMBERS:
+        shift(database, number, lease_expires_at=-1)
+    asyncio.run(heartbeat.beat())
     assert len(claimed(database, "two")) == 1
     asyncio.run(due.give_back(InlineHandover()))
     found = claimed(database, "two")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 LENGTH = 95
 PAGES = 10
-PAGE_COMMIT = "task_event"
+PAGE_COMMIT = "UPDATE checkpoint"
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ The groups are made sure of: the writer waits here until as many pages wait as t
 from __future__ import annotations
 
 import asyncio
+import gc
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,10 @@ from sqlalchemy import text
 
 from maia_sync.app import open_app
 from maia_sync.config import load_settings
-from maia_sync.errors import Bug
+from maia_sync.errors import Bug, DatabaseLost
 from maia_sync.model import PageApplied
-from maia_sync.sync import claims, page_group
+from maia_sync.sync import claims, page_group, run, walk
+from maia_sync.sync.crew import Places
 from maia_sync.sync.page_group import PageWriter
 
 if TYPE_CHECKING:
@@ -98,6 +100,24 @@ def test_p5_p6_pages_that_wait_share_one_transaction_and_its_statements(
     assert not [sql for sql in told if "INTO task_event" in sql or "INTO checkpoint" in sql]
 
 
+def test_each_page_of_a_group_prolongs_the_lease_of_a_walk_that_goes_on(
+    stage_for: Staging, groups: Groups
+) -> None:
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS, api__page_size=5)
+    until: dict[str, list[Any]] = {task_id(number): [] for number in NUMBERS}
+
+    def observe(seen: Observation) -> None:
+        if isinstance(seen, PageApplied):
+            until[seen.task_id].append(stage.copy.task(seen.task_id)["lease_expires_at"])
+
+    groups.next_of(TASKS)
+    assert stage.sync(observers=[observe]).status == "succeeded"
+    assert groups.tried[0] == TASKS
+    for first, second, last in until.values():
+        assert first < second
+        assert last is None
+
+
 def test_p7_a_task_that_another_worker_has_taken_is_left_to_it_and_the_others_are_written(
     stage_for: Staging, groups: Groups
 ) -> None:
@@ -159,6 +179,31 @@ def test_p7_a_page_that_cannot_be_written_fails_alone(
     assert_all_well(stage)
 
 
+def test_what_happens_to_a_task_of_a_group_is_noted_if_it_has_an_archive_and_only_then(
+    stage_for: Staging, groups: Groups
+) -> None:
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS)
+    stage.copy.ask("UPDATE task SET archived = ? WHERE task_id = ? RETURNING 1", True, task_id(2))
+    groups.next_of(TASKS)
+    stage.sync_well()
+    assert groups.tried == [TASKS]
+    noted = stage.copy.ask("SELECT DISTINCT task_id FROM archive_journal")
+    assert [str(found) for (found,) in noted] == [task_id(2)]
+
+
+def test_p7_a_checkpoint_that_cannot_be_read_fails_its_own_task_alone(stage_for: Staging) -> None:
+    world = world_of_many(TASKS, LENGTH)
+    stage = stage_for(world, api__concurrency=TASKS)
+    stage.sync_well()
+    stage.copy.ask("UPDATE checkpoint SET gaps = '{' WHERE task_id = ? RETURNING 1", task_id(2))
+    for number in NUMBERS:
+        world.logs[task_id(number)].events.append(event(LENGTH))
+    report = stage.sync()
+    assert (report.failed, report.new, len(report.held)) == (1, TASKS - 1, 0)
+    assert stage.copy.task(task_id(2))["last_error"] is not None
+    assert stage.copy.one("SELECT count(*) FROM task WHERE lease_owner IS NOT NULL") == 0
+
+
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 def test_p7_a_row_that_somebody_locks_keeps_only_its_own_page_waiting(
     stage_for: Staging, groups: Groups
@@ -207,6 +252,17 @@ def test_a_group_has_a_bounded_number_of_pages(
     assert_all_well(stage)
 
 
+def test_p8_a_group_has_a_bounded_number_of_bytes(
+    stage_for: Staging, groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_for(world_of_many(TASKS, LENGTH), api__concurrency=TASKS)
+    monkeypatch.setattr(page_group, "_MOST_BYTES", 1)
+    groups.next_of(TASKS)
+    stage.sync_well()
+    assert groups.tried == [1] * TASKS
+    assert_all_well(stage)
+
+
 @pytest.mark.parametrize("before", [True, False], ids=["not done", "done"])
 @pytest.mark.parametrize("length", [LENGTH, 3], ids=["goes on", "ends"])
 def test_p2_p5_each_page_of_a_group_finds_out_by_itself_whether_it_was_committed(
@@ -230,7 +286,7 @@ def test_p2_p5_each_page_of_a_group_finds_out_by_itself_whether_it_was_committed
         if isinstance(seen, PageApplied):
             told.append(seen.task_id)
 
-    proxy.cut_at_commit(before=before, having="task_event")
+    proxy.cut_at_commit(before=before, having="UPDATE checkpoint")
     groups.next_of(TASKS)
     report = app.sync(observers=[observe])
     assert report.status == "succeeded", report.error
@@ -284,7 +340,7 @@ def test_a_walk_that_is_cut_off_takes_its_page_back_or_waits_for_its_end(
 
     async def story() -> None:
         handover = Waiting()
-        writer: Any = PageWriter(None, handover=handover, patient=handover)  # type: ignore[arg-type]
+        writer: Any = PageWriter(None, handover=handover, patient=handover, places=Places(1))  # type: ignore[arg-type]
         works = [Work() for _ in range(3)]
         writing = [asyncio.create_task(writer.write(work)) for work in works]
         await asyncio.sleep(0.01)
@@ -307,6 +363,41 @@ def test_a_walk_that_is_cut_off_takes_its_page_back_or_waits_for_its_end(
     asyncio.run(story())
 
 
+def test_what_became_of_a_page_that_nobody_waits_for_any_more_makes_no_noise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    noise: list[dict[str, Any]] = []
+
+    def write(*_: Any) -> None:
+        raise DatabaseLost("the story wants it", commit_unknown=True)
+
+    class Slow(Waiting):
+        async def run(self, work: Callable[[], Any], **_: bool) -> Any:
+            try:
+                return work()
+            finally:
+                self.begun.set()
+                await self.may_end.wait()
+
+    monkeypatch.setattr(PageWriter, "_write", write)
+
+    async def story() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: noise.append(context))
+        handover = Slow()
+        writer: Any = PageWriter(None, handover=handover, patient=handover, places=Places(1))  # type: ignore[arg-type]
+        writing = asyncio.create_task(writer.write(Work()))
+        await handover.begun.wait()
+        writing.cancel()
+        await asyncio.sleep(0.01)
+        handover.may_end.set()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+
+    asyncio.run(story())
+    gc.collect()
+    assert noise == []
+
+
 def test_what_kills_the_writer_is_told_to_every_page_that_waits() -> None:
     class Gone(BaseException):
         pass
@@ -316,7 +407,7 @@ def test_what_kills_the_writer_is_told_to_every_page_that_waits() -> None:
             raise Gone
 
     async def story() -> None:
-        writer: Any = PageWriter(None, handover=Broken(), patient=Broken())  # type: ignore[arg-type]
+        writer: Any = PageWriter(None, handover=Broken(), patient=Broken(), places=Places(1))  # type: ignore[arg-type]
         ends = await asyncio.gather(*(writer.write(Work()) for _ in range(3)), return_exceptions=True)
         assert [type(end) for end in ends] == [Gone] * 3
 
@@ -327,6 +418,7 @@ def test_p7_where_walks_last_no_task_is_held_before_somebody_can_walk_it(
     stage_for: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(claims, "_SHORT", 0.0)
+    monkeypatch.setattr(run, "_LENT", 0)
     world = world_of_many(6, 2)
     world.logs[task_id(1)].events[:] = events(40)
     stage = stage_for(world, api__concurrency=2, api__page_size=5)
@@ -337,3 +429,105 @@ def test_p7_where_walks_last_no_task_is_held_before_somebody_can_walk_it(
 
     stage.app.sync(observers=[look])
     assert max(held) == 2
+
+
+class Writer:
+    """Takes the place of the writer: writes nothing before the test lets it, and notes who waits."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.waiting = self.most_waiting = 0
+        self.may_write = asyncio.Event()
+        really = PageWriter.write
+
+        async def write(writer: Any, work: Any) -> Any:
+            self.waiting += 1
+            self.most_waiting = max(self.most_waiting, self.waiting)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.may_write.wait(), 0.5)
+            self.may_write.set()
+            self.waiting -= 1
+            return await really(writer, work)
+
+        monkeypatch.setattr(PageWriter, "write", write)
+
+
+@pytest.mark.parametrize(
+    ("length", "api", "most"),
+    [(2, {}, 2 + 24), (12, {"page_size": 6}, 2), (2, {"concurrency": 1}, 1)],
+    ids=["last pages", "others", "one after another"],
+)
+def test_p8_while_last_pages_wait_others_are_asked_for_and_never_more_at_once(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch, length: int, api: dict[str, int], most: int
+) -> None:
+    world = world_of_many(60, length)
+    stage = stage_for(world, **{f"api__{name}": value for name, value in ({"concurrency": 2} | api).items()})
+    writer = Writer(monkeypatch)
+    stage.sync_well()
+    assert writer.most_waiting == most
+    assert world.tally.most_in_flight <= 2
+    assert stage.copy.one("SELECT count(*) FROM task_event") == 60 * length
+    assert stage.copy.one("SELECT count(*) FROM task WHERE lease_owner IS NOT NULL") == 0
+
+
+def test_p8_a_large_last_page_keeps_its_place(stage_for: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walk, "SMALL", 100)
+    stage = stage_for(world_of_many(9, 3), api__concurrency=2)
+    writer = Writer(monkeypatch)
+    stage.sync_well()
+    assert writer.most_waiting == 2
+
+
+class Pauses:
+    """Counts the moments that pages were made to wait for others."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, app: Any) -> None:
+        self.number = 0
+        clock = app.database.clock
+        really = clock.sleep
+
+        async def sleep(seconds: float) -> None:
+            self.number += seconds == page_group._PATIENCE
+            await really(seconds)
+
+        monkeypatch.setattr(clock, "sleep", sleep, raising=False)
+
+
+def test_last_pages_wait_for_others_while_some_may_come_and_no_longer(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of_many(100, 2)
+    stage = stage_for(world, api__concurrency=2)
+    tried: list[int] = []
+    really = page_group.write_pages
+
+    def write_pages(tx: Any, works: Sequence[Any]) -> None:
+        tried.append(len(works))
+        really(tx, works)
+
+    monkeypatch.setattr(page_group, "write_pages", write_pages)
+    monkeypatch.setattr(page_group, "_PATIENCE", 60.0)  # whoever waits for nothing, waits for long
+    pauses = Pauses(monkeypatch, stage.app)
+    stage.sync_well()
+    assert sum(tried) == 100
+    assert max(tried) > 8
+    assert pauses.number > 0
+
+
+@pytest.mark.parametrize("length", [2, 40])
+def test_where_nobody_else_is_at_work_no_page_waits(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    stage = stage_for(world_of_many(1, length), api__page_size=5)
+    pauses = Pauses(monkeypatch, stage.app)
+    stage.sync_well()
+    assert pauses.number == 0
+
+
+def test_pages_that_others_wait_for_are_not_made_to_wait(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Walks go on behind them: their places are not lent."""
+    stage = stage_for(world_of_many(2, 40), api__page_size=5)
+    pauses = Pauses(monkeypatch, stage.app)
+    stage.sync_well()
+    assert pauses.number <= 2  # each walk's last
