@@ -73,6 +73,7 @@ TRANSPORTS = "integration/test_transports.py"
 ISOLATED = "integration/test_promises_isolated.py"
 DISCREET = "integration/test_promises_discreet.py"
 LEASES = "integration/test_leases.py"
+GROUPS = "integration/test_page_groups.py"
 TICKS = "integration/test_ticks.py"
 SUMMARIES = "integration/test_summaries.py"
 REBUILD = "integration/test_facets_rebuild.py"
@@ -381,6 +382,22 @@ MUTANTS = (
         "        self._tell(self._in_hand, written)\n"
         "        self._kept = [*getattr(self, '_kept', []), page]\n",
         f"{KILLS}::test_p8_memory_does_not_grow_with_the_log_nor_with_the_number_of_tasks",
+    ),
+    Mutant(
+        "P8",
+        "goes on with a walk that has no place",
+        "sync/walk.py",
+        "        await self._place.take()\n",
+        "",
+        f"{GROUPS}::test_p8_a_walk_that_goes_on_behind_a_last_page_has_a_place_again",
+    ),
+    Mutant(
+        "P8",
+        "lets large pages lend their places",
+        "sync/walk.py",
+        "page.next_token is None and page.size_bytes <= SMALL",
+        "page.next_token is None",
+        f"{GROUPS}::test_p8_a_large_last_page_keeps_its_place",
     ),
     Mutant(
         "P9",

@@ -116,7 +116,7 @@ class NamedTasks:
         wanted = 1
         async for task_id in self._task_ids:
             if not names:
-                wanted = min(max(ahead, await self._places.settled_hunger()), self._places.workers)
+                wanted = min(max(ahead, await self._places.hunger()), self._places.workers)
             names.append(task_id)
             if len(names) >= wanted:
                 began = clock.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,7 +11,7 @@ from maia_sync.model import WALKED_STATUSES
 from maia_sync.store.tasks import read_task_ids
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 
     from maia_sync.store.database import Database
     from maia_sync.sync.handover import Handover
@@ -53,15 +54,14 @@ class Places:
     def __init__(self, number: int, *, lent: int = 0) -> None:
         self.workers = number + lent
         """How many pieces of work are in hand at most, with those that have lent their places."""
-        self.hungry = 0
-        """How many have a place and wait for a piece of work."""
-        self._taken = 0
+        self._number = number
         self._free = asyncio.Semaphore(number)
+        self._taken = self._asking = 0
 
     @property
     def at_work(self) -> int:
         """How many have a place and a piece of work."""
-        return self._taken - self.hungry
+        return self._taken - self._asking
 
     async def take(self) -> None:
         """Take a place, as soon as there is one."""
@@ -73,13 +73,25 @@ class Places:
         self._taken -= 1
         self._free.release()
 
-    async def settled_hunger(self) -> int:
-        """Return `hungry` once a turn of the event loop has brought no more: nothing is awaited."""
+    @contextmanager
+    def asking(self) -> Iterator[None]:
+        """Have a place without work meanwhile."""
+        self._asking += 1
+        try:
+            yield
+        finally:
+            self._asking -= 1
+
+    async def hunger(self) -> int:
+        """Return for how many there is a place, once a turn of the event loop has brought no more.
+
+        Nothing is awaited.
+        """
         before = 0
-        while before < self.hungry:
-            before = self.hungry
+        while before < self._number - self.at_work:
+            before = self._number - self.at_work
             await asyncio.sleep(0)
-        return self.hungry
+        return before
 
 
 class Place:
@@ -119,15 +131,16 @@ async def work_through(
     async def worker() -> None:
         place = Place(places)
         while True:
-            await place.take()
-            places.hungry += 1
+            # One asks at a time, and has a place then: the others' are free for work that goes on.
             async with turn:
-                piece = await anext(pieces, None)
-            places.hungry -= 1
+                await place.take()
+                with places.asking():
+                    piece = await anext(pieces, None)
             if piece is None:
                 place.lend()
                 return
             await work(piece, place)  # where this raises, nobody gets the place: all are ended
+            place.lend()
 
     workers = [asyncio.create_task(worker()) for _ in range(places.workers)]
     waiting: set[asyncio.Future[Any]] = {*workers, stop}

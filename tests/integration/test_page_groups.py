@@ -24,6 +24,7 @@ from maia_sync.model import PageApplied
 from maia_sync.sync import claims, page_group, run, walk
 from maia_sync.sync.crew import Places
 from maia_sync.sync.page_group import PageWriter
+from maia_sync.sync.source import PageSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -475,6 +476,51 @@ def test_p8_a_large_last_page_keeps_its_place(stage_for: Staging, monkeypatch: p
     writer = Writer(monkeypatch)
     stage.sync_well()
     assert writer.most_waiting == 2
+
+
+def test_p8_a_walk_that_goes_on_behind_a_last_page_has_a_place_again(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poll of a newest-first log, whose only page is its last by now, then the rest of a reconcile."""
+    world = world_of_many(1, 12, order="newest-first")
+    stage = stage_for(world, api__order="newest-first", api__concurrency=2, api__page_size=5)
+    stage.sync_well()
+    with ExitStack() as failing:
+        failing.enter_context(pytest.MonkeyPatch.context()).setattr(
+            PageSource, "page_at", fails_at(2, PageSource.page_at)
+        )
+        assert stage.sync(full=True).failed == 1
+    del world.logs[task_id(1)].events[:-3]
+    at_work: list[int] = []
+    crews: list[Places] = []
+
+    def places(*given: Any, **named: Any) -> Places:
+        crews.append(Places(*given, **named))
+        return crews[-1]
+
+    really = PageSource.page_at
+
+    async def page_at(source: Any, cursor: Any) -> Any:
+        at_work.append(crews[-1].at_work)
+        return await really(source, cursor)
+
+    monkeypatch.setattr(run, "Places", places)
+    monkeypatch.setattr(PageSource, "page_at", page_at)
+    report = stage.sync(full=True)
+    assert report.pages >= 2
+    assert at_work == [1] * len(at_work)
+    assert crews[-1].at_work == 0
+
+
+def fails_at(number: int, really: Any) -> Any:
+    calls = iter(range(1, 100))
+
+    async def page_at(source: Any, cursor: Any) -> Any:
+        if next(calls) == number:
+            raise Bug("the story wants it")
+        return await really(source, cursor)
+
+    return page_at
 
 
 class Pauses:
