@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from maia_sync.store.facets import FacetColumns, FacetReader
 
 _ROWS_PER_INSERT = 25
-"""What is left over goes in one of its own. More is hardly quicker; preparing takes the square of it."""
+"""What is left over goes in one of its own. More is not quicker, and takes longer to prepare."""
 _EMPTY_OR_NULL = frozenset(("group_id", "timestamp_text"))
 """Columns that can hold an empty text."""
 _MOMENTS = ("occurred_at", "first_seen_at", "last_changed_at", "vanished_at", "pruned_at", "erased_at")

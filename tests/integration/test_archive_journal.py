@@ -663,6 +663,6 @@ def scans_of(stage: Stage, statement: str, values: Any) -> Iterator[str]:
         words = step.split()
         is_small = len(words) > 1 and words[1] in SMALL
         is_of_waiting = any(word.endswith(("_waiting", "_not_archived")) for word in words)
-        is_of_values = "CONSTANT" in words or "VIRTUAL" in words
+        is_of_values = "CONSTANT" in words or "VIRTUAL" in words or "FROM (VALUES (" in statement
         if words[0] == "SCAN" and not is_small and not is_of_waiting and not is_of_values:
             yield f"{step}: {statement}"
