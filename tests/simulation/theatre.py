@@ -159,8 +159,9 @@ class Theatre:
             for image in images:
                 image.bury()
                 self._ledger.end_process(image.name)
+        revoked = any("revoke_access" in image.hit for image in images)
         for image in images:
-            self._judge(image)
+            self._judge(image, has_peace=not revoked)
         for task_id in self._upstream.logs:
             self._ledger.check(task_id)
         return images
@@ -210,7 +211,8 @@ class Theatre:
             if error is not None and not isinstance(error, Dead):
                 raise error
 
-    def _judge(self, image: Image) -> None:
+    def _judge(self, image: Image, *, has_peace: bool) -> None:
+        """Raise what a process did wrong; `has_peace`: nobody's fault was another's too."""
         outcome = self.outcome
         outcome.processes += 1
         outcome.together += sum(times for pages, times in image.together.items() if pages > 1)
@@ -222,7 +224,7 @@ class Theatre:
             raise image.violation
         if image.fault is not None and not isinstance(image.fault, OperatorMustAct):
             raise image.fault
-        quiet = not image.hit and not image.process.midway and image.process.crash is None
+        quiet = has_peace and not image.hit and not image.process.midway and image.process.crash is None
         if quiet and image.fault is not None:
             raise BrokenPromiseError(f"a run failed for no reason: {image.fault}")
 

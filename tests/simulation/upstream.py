@@ -198,6 +198,9 @@ class Upstream:
         self._serial = 0
         self._epoch = 0
         self._access = 0
+        """Access tokens so far, each with its number."""
+        self._revoked = 0
+        """Up to which they are void: one that is given takes none from another process."""
 
     def log(self, number: int) -> Log:
         """Return the log of the n-th task."""
@@ -214,8 +217,11 @@ class Upstream:
         if kind == "expire_tokens":
             self._epoch += 1
         if kind == "revoke_access":
-            self._access += 1
-        if self.setting.signs_in and request.headers["Authorization"] != f"Bearer a{self._access}":
+            self._revoked = self._access
+        if (
+            self.setting.signs_in
+            and int(request.headers["Authorization"].removeprefix("Bearer a")) <= self._revoked
+        ):
             return _problem(401), None
         if kind is not None and (broken := self._broken(request, kind)) is not None:
             return broken, None
