@@ -201,8 +201,12 @@ def _run(command: tuple[str, ...]) -> Secret:
     """Run the command and take what it prints; what it printed never gets into a message."""
     try:
         done = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)  # noqa: S603 - the operator's own command
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CredentialsRefused(f"auth.token_command could not be run: {type(error).__name__}") from error
+    except OSError as error:
+        raise CredentialsRefused(f"auth.token_command could not be run: {error.strerror}") from error
+    except subprocess.TimeoutExpired as error:
+        raise CredentialsRefused(
+            f"auth.token_command was stopped: it took longer than {_COMMAND_SECONDS} seconds"
+        ) from error
     if done.returncode != 0:
         raise CredentialsRefused(f"auth.token_command ended with exit code {done.returncode}")
     text = done.stdout.decode("ascii", "replace").strip()

@@ -196,7 +196,8 @@ class MaiaClient:
                 return await attempt(this)
             except RetryLater as error:
                 if not this.left:
-                    raise RetriesExhausted(f"{error} (asked {repeated + 1} times)") from error
+                    times = f"{repeated + 1} times" if repeated else "once"
+                    raise RetriesExhausted(f"{error} (asked {times})") from error
                 wait = max(this.backoff, error.retry_after or 0.0)
                 self._tell(Waited(seconds=wait, cause=type(error).__name__))
                 await self._pace.rest(wait)

@@ -109,14 +109,15 @@ class NamedTasks:
         """Yield one task after another: as they are named, but for those that were not to be had at once.
 
         As many are claimed as can be walked at once: what another process could walk is not held for later.
-        Where walks are short, twice as many as the last time, for nothing is held for long then.
+        Where walks are short, up to twice as many as the last time though fewer are hungry, but not more than
+        that: nothing is held for long then.
         """
         clock, ahead = self._database.clock, 1
         names: list[str] = []
         wanted = 1
         async for task_id in self._task_ids:
             if not names:
-                wanted = min(max(ahead, await self._places.hunger()), self._places.workers)
+                wanted = min(max(ahead, await self._places.hunger()), self._places.number)
             names.append(task_id)
             if len(names) >= wanted:
                 began = clock.monotonic()

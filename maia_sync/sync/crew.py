@@ -48,13 +48,14 @@ class Places:
     """How many are at work? So many at a time; who only waits for something lends his place to others.
 
     A place stands for the memory that a piece of work may take up while nobody knows how much that is. So
-    what has lent its place has little in hand.
+    what has lent its place has little in hand. Who asks for work has a place too, so there must be two to lend.
     """
 
     def __init__(self, number: int, *, lent: int = 0) -> None:
         self.workers = number + lent
         """How many pieces of work are in hand at most, with those that have lent their places."""
-        self._number = number
+        self.number = number
+        """How many are at work at most."""
         self._free = asyncio.Semaphore(number)
         self._taken = self._asking = 0
 
@@ -88,8 +89,8 @@ class Places:
         Nothing is awaited.
         """
         before = 0
-        while before < self._number - self.at_work:
-            before = self._number - self.at_work
+        while before < self.number - self.at_work:
+            before = self.number - self.at_work
             await asyncio.sleep(0)
         return before
 

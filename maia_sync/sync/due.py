@@ -70,11 +70,15 @@ class DueTasks:
 
     async def look(self) -> bool:
         """Claim the first tasks, waiting for them if the turn allows; False if there are none."""
+        soon = _SHORTEST_WAIT
         while not self._waiting:
             wait = await self._handover.run(self._claim)
             if self._waiting or not self._is_worth_waiting(wait):
                 break
-            await self._clock.sleep(min(max(wait or 0.0, _SHORTEST_WAIT), _LONGEST_WAIT))
+            wait = min(max(wait or 0.0, _SHORTEST_WAIT), _LONGEST_WAIT)
+            if self._heartbeat.is_holding:  # the walks in hand may be over in a moment
+                wait, soon = min(wait, soon), 2 * soon
+            await self._clock.sleep(wait)
         return bool(self._waiting)
 
     async def claims(self) -> AsyncIterator[Claim]:

@@ -150,7 +150,7 @@ class PageWriter:
         if self._is_worth_waiting():
             self._pause = asyncio.create_task(self._database.clock.sleep(_PATIENCE))
             await asyncio.wait({self._pause})
-            self._pause = None
+            self._pause = None  # while a group is written, its thread takes from what waits
 
     def _is_worth_waiting(self) -> bool:
         return (

@@ -185,7 +185,8 @@ class Run:
             report = failed_walk(walk.report, error)
             self._silence.note_failure(error)
         except BaseException:
-            self._tally.add(walk.report)  # cut off: what it had committed counts
+            if walk.report.kind is not None:  # cut off: what it had committed counts, if it had begun
+                self._tally.add(walk.report)
             raise
         self._tally.add(report)
         self._tell(report)

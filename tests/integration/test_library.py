@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from logs import BEARER, TASK, after_pages, events, world_of
+from logs import BEARER, TASK, after_pages, events, task_id, world_of, world_of_many
 from oracle import assert_to_the_letter
 
 import maia_sync
@@ -21,6 +21,7 @@ from maia_sync.app import open_app
 from maia_sync.errors import UsageError
 from maia_sync.sandbox.faults import Fault
 from maia_sync.sandbox.world import Log, World
+from maia_sync.sync.walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -282,3 +283,22 @@ def test_an_app_can_be_opened_again_and_again(stage_for: Staging) -> None:
     for _ in range(3):
         with open_app(stage.app.settings) as app:
             assert app.sync().status == "succeeded"
+
+
+def test_walks_that_a_signal_kept_from_beginning_are_not_told_as_left_to_others(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stage_for(world_of_many(4, 400, latency=0.01), api__page_size=10, api__concurrency=2)
+    really = Walk._started
+
+    async def started(walk: Any) -> Any:
+        if walk.report.task_id != task_id(1):
+            await asyncio.sleep(60)
+        return await really(walk)
+
+    monkeypatch.setattr(Walk, "_started", started)
+    after_pages(stage.world, 5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    report = stage.app.sync()
+    assert (report.status, report.tasks, report.held) == ("interrupted", 1, ())
+    assert stage.copy.ask("SELECT tasks, tasks_held FROM sync_run") == [(1, 0)]
+    assert stage.copy.one("SELECT count(*) FROM task WHERE lease_owner IS NOT NULL") == 0

@@ -432,6 +432,23 @@ def test_p7_where_walks_last_no_task_is_held_before_somebody_can_walk_it(
     assert max(held) == 2
 
 
+def test_p7_where_walks_were_short_no_more_tasks_are_claimed_than_are_walked_at_once(
+    stage_for: Staging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that come may be long: what waits behind them would be held for as long, and not walked."""
+    monkeypatch.setattr(claims, "_SHORT", 60.0)
+    claimed: list[int] = []
+    really = claims.acquire_leases
+
+    def acquire_leases(tx: Any, task_ids: Sequence[str], *others: Any, **named: Any) -> Any:
+        claimed.append(len(task_ids))
+        return really(tx, task_ids, *others, **named)
+
+    monkeypatch.setattr(claims, "acquire_leases", acquire_leases)
+    stage_for(world_of_many(60, 2), api__concurrency=4).sync_well()
+    assert claimed == [4] * 15
+
+
 class Writer:
     """Takes the place of the writer: writes nothing before the test lets it, and notes who waits."""
 
@@ -542,7 +559,7 @@ def test_last_pages_wait_for_others_while_some_may_come_and_no_longer(
     stage_for: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = world_of_many(100, 2)
-    stage = stage_for(world, api__concurrency=2)
+    stage = stage_for(world, api__concurrency=8)
     tried: list[int] = []
     really = page_group.write_pages
 
@@ -577,3 +594,55 @@ def test_pages_that_others_wait_for_are_not_made_to_wait(
     pauses = Pauses(monkeypatch, stage.app)
     stage.sync_well()
     assert pauses.number <= 2  # each walk's last
+
+
+@pytest.mark.parametrize(
+    ("pages", "most", "pauses"),
+    [("ww", 9, 1), ("wn", 9, 0), ("nw", 9, 0), ("ww", 2, 0), ("w w", 2, 1), ("w n", 9, 1), ("w w n", 9, 1)],
+)
+def test_a_group_that_is_full_or_that_somebody_waits_for_is_written_at_once(
+    monkeypatch: pytest.MonkeyPatch, pages: str, most: int, pauses: int
+) -> None:
+    """w: a page that may wait, n: one that may not; behind a blank they come during the pause."""
+    slept: list[float] = []
+
+    class Patient:
+        """A database whose clock lets pages wait until somebody ends that."""
+
+        async def sleep(self, seconds: float) -> None:
+            slept.append(seconds)
+            await asyncio.sleep(0.01 if " " not in pages else 60)
+
+        @property
+        def clock(self) -> Patient:
+            return self
+
+    class AtOnce:
+        async def run(self, work: Callable[[], Any], **_: bool) -> Any:
+            return work()
+
+    def write(_: Any, works: list[Any]) -> None:
+        for work in works:
+            work.written = len(works)
+
+    monkeypatch.setattr(PageWriter, "_write", write)
+    monkeypatch.setattr(page_group, "MOST_PAGES", most)
+
+    async def story() -> None:
+        places = Places(1)
+        await places.take()
+        writer: Any = PageWriter(Patient(), handover=AtOnce(), patient=AtOnce(), places=places)  # type: ignore[arg-type]
+        writing: list[asyncio.Task[Any]] = []
+        for sort in pages:
+            if sort == " ":
+                await asyncio.sleep(0.01)
+                assert not any(each.done() for each in writing)
+                continue
+            work: Any = Work()
+            work.may_wait = sort == "w"
+            writing.append(asyncio.create_task(writer.write(work)))
+        together = await asyncio.wait_for(asyncio.gather(*writing), 10)
+        assert together == [len(writing)] * len(writing)
+
+    asyncio.run(story())
+    assert slept == [page_group._PATIENCE] * pauses

@@ -19,6 +19,7 @@ from maia_sync.maia.auth import make_auth
 from maia_sync.model import PageApplied
 from maia_sync.service.daemon import trigger_of
 from maia_sync.store.tasks import heat
+from maia_sync.sync import due, page_group
 from maia_sync.sync.handover import ThreadHandover
 
 if TYPE_CHECKING:
@@ -208,3 +209,30 @@ def test_a_turn_that_waits_for_a_task_sees_what_others_make_due_meanwhile(stage_
     assert seen[0][1] == late
     assert 5 <= seen[0][0] < 20
     assert {task for _, task in seen} == {early, late}
+
+
+@sqlite_only
+def test_a_turn_is_over_soon_after_its_walks(stage_for: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever looks for work while the last pages are written does not sleep for long behind them."""
+    stage = stage_for(world_of_many(8, 3), schedule__poll="0 0 1 1 *")
+    slept: list[float] = []
+    clock = stage.app.database.clock
+    really = clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await really(seconds)
+
+    monkeypatch.setattr(clock, "sleep", sleep, raising=False)
+
+    async def script(ticks: Ticks) -> None:
+        for _ in range(4):
+            stage.copy.ask("UPDATE task SET next_poll_at = '2026-01-01 00:00:00.000000'")
+            slept.clear()
+            report = await ticks.poll()
+            assert report is not None
+            assert report.tasks == 8
+            looked = [seconds for seconds in slept if seconds != page_group._PATIENCE]
+            assert looked == [due._SHORTEST_WAIT * 2**number for number in range(len(looked))]
+
+    turning(stage.app, script, [])
