@@ -6,6 +6,7 @@ whose turn does not come are given back at the run's end; at worst they run out 
 
 from __future__ import annotations
 
+import asyncio
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _SHORT: Final = 0.1
 """Seconds within which all that was claimed has been begun, where walks are short."""
+_LONG: Final = 1.0
+"""Seconds that more tasks than can be walked at once are held at most."""
 
 
 class Claim(NamedTuple):
@@ -48,9 +51,6 @@ class Claims:
         self._heartbeat = heartbeat
         self._waiting: deque[Claim] = deque()
 
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
-
     def add(self, claims: Sequence[Claim]) -> None:
         """Add what has been committed; what was claimed must be given back in any case."""
         for claim in claims:
@@ -62,15 +62,23 @@ class Claims:
         """Return the next."""
         return self._waiting.popleft()
 
-    async def give_back(self, handover: Handover) -> None:
-        """Free the tasks that were not walked."""
-        if self._waiting:
-            with suppress(MaiaSyncError):
-                await handover.run(self._release, surely=True)
+    def __len__(self) -> int:
+        return len(self._waiting)
 
-    def _release(self) -> None:
-        leases = [claim.lease for claim in self._waiting if claim.lease is not None]
+    def take_all(self) -> list[Claim]:
+        """Return all that wait; they must be given back."""
+        claims = list(self._waiting)
         self._waiting.clear()
+        return claims
+
+    async def give_back(self, claims: Sequence[Claim], handover: Handover) -> None:
+        """Free tasks that were claimed and not walked; at worst their leases run out."""
+        if claims:
+            with suppress(MaiaSyncError):
+                await handover.run(partial(self._release, claims), surely=True)
+
+    def _release(self, claims: Sequence[Claim]) -> None:
+        leases = [claim.lease for claim in claims if claim.lease is not None]
         with self._database.transaction() as tx:
             for lease in sorted(leases, key=lambda lease: lease.task_id):
                 self._heartbeat.drop(lease)
@@ -104,39 +112,56 @@ class NamedTasks:
         self._lease_seconds = lease_seconds
         self._places = places
         self._waiting = Claims(database, heartbeat)
+        self._again: deque[str] = deque()
+        """Tasks that were given back, to be claimed when they can be walked."""
+        self._timer: asyncio.Task[None] | None = None
 
     async def claims(self) -> AsyncIterator[Claim]:
         """Yield one task after another: as they are named, but for those that were not to be had at once.
 
         As many are claimed as can be walked at once: what another process could walk is not held for later.
-        Where walks are short, up to twice as many as the last time though fewer are hungry, but not more than
-        that: nothing is held for long then.
+        Where walks are short, twice as many as the last time, for nothing is held for long then; where they
+        turn out not to be, what still waits is given back.
         """
         clock, ahead = self._database.clock, 1
+        while names := await self._next_names(ahead):
+            began = clock.monotonic()
+            await self._claim(names)
+            if len(self._waiting) > self._places.number:
+                self._timer = asyncio.create_task(self._give_back_later())
+            while self._waiting:
+                yield self._waiting.take()
+            await self._stop_timer()
+            ahead = 2 * len(names) if clock.monotonic() - began < _SHORT and not self._again else 1
+
+    async def _next_names(self, ahead: int) -> list[str]:
         names: list[str] = []
         wanted = 1
-        async for task_id in self._task_ids:
+        while len(names) < wanted:
+            name = self._again.popleft() if self._again else await anext(self._task_ids, None)
+            if name is None:
+                break
             if not names:
-                wanted = min(max(ahead, await self._places.hunger()), self._places.number)
-            names.append(task_id)
-            if len(names) >= wanted:
-                began = clock.monotonic()
-                async for claim in self._claimed(names):
-                    yield claim
-                ahead = 2 * wanted if clock.monotonic() - began < _SHORT else 1
-                names = []
-        async for claim in self._claimed(names):
-            yield claim
+                wanted = min(max(ahead, await self._places.hunger()), self._places.workers)
+            names.append(name)
+        return names
 
-    async def _claimed(self, task_ids: Sequence[str]) -> AsyncIterator[Claim]:
-        if task_ids:
-            await self._claim(task_ids)
-        while self._waiting:
-            yield self._waiting.take()
+    async def _give_back_later(self) -> None:
+        await self._database.clock.sleep(_LONG)
+        claims = self._waiting.take_all()
+        self._again.extend(claim.task_id for claim in claims)
+        await self._waiting.give_back(claims, self._handover)
+
+    async def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            await asyncio.wait({self._timer})
+            self._timer = None
 
     async def give_back(self, handover: Handover) -> None:
         """Free the tasks that were claimed and not walked."""
-        await self._waiting.give_back(handover)
+        await self._stop_timer()
+        await self._waiting.give_back(self._waiting.take_all(), handover)
 
     async def _claim(self, task_ids: Sequence[str]) -> None:
         """Claim; those that are not to be had together are asked for one by one."""

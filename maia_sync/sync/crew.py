@@ -48,7 +48,7 @@ class Places:
     """How many are at work? So many at a time; who only waits for something lends his place to others.
 
     A place stands for the memory that a piece of work may take up while nobody knows how much that is. So
-    what has lent its place has little in hand. Who asks for work has a place too, so there must be two to lend.
+    what has lent its place has little in hand. Who asks for work has a place too: there must be two to lend.
     """
 
     def __init__(self, number: int, *, lent: int = 0) -> None:

@@ -93,7 +93,7 @@ class DueTasks:
 
     async def give_back(self, handover: Handover) -> None:
         """Free the tasks that were claimed and not walked."""
-        await self._waiting.give_back(handover)
+        await self._waiting.give_back(self._waiting.take_all(), handover)
 
     def _is_over(self) -> bool:
         return self.turn.until is not None and self._clock.monotonic() >= self.turn.until

@@ -432,21 +432,30 @@ def test_p7_where_walks_last_no_task_is_held_before_somebody_can_walk_it(
     assert max(held) == 2
 
 
-def test_p7_where_walks_were_short_no_more_tasks_are_claimed_than_are_walked_at_once(
+def test_p7_where_walks_turn_out_to_be_long_what_waits_is_given_back_and_walked_in_the_end(
     stage_for: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that come may be long: what waits behind them would be held for as long, and not walked."""
+    """30 short ones first, so that many are claimed at a time."""
     monkeypatch.setattr(claims, "_SHORT", 60.0)
-    claimed: list[int] = []
-    really = claims.acquire_leases
+    monkeypatch.setattr(claims, "_LONG", 0.05)
+    world = world_of_many(50, 2)
+    for number in range(31, 51):
+        world.logs[task_id(number)].events[:] = events(200)
+    stage = stage_for(world, api__concurrency=2, api__page_size=10)
+    held: list[int] = []
 
-    def acquire_leases(tx: Any, task_ids: Sequence[str], *others: Any, **named: Any) -> Any:
-        claimed.append(len(task_ids))
-        return really(tx, task_ids, *others, **named)
+    def look(seen: Observation) -> None:
+        if isinstance(seen, PageApplied) and not seen.end_reached:
+            monkeypatch.setattr(claims, "_SHORT", 0.0)
+            held.append(stage.copy.one("SELECT count(*) FROM task WHERE lease_owner IS NOT NULL"))
 
-    monkeypatch.setattr(claims, "acquire_leases", acquire_leases)
-    stage_for(world_of_many(60, 2), api__concurrency=4).sync_well()
-    assert claimed == [4] * 15
+    report = stage.app.sync(observers=[look])
+    assert (report.tasks, report.failed, report.held) == (50, 0, ())
+    assert max(held[len(held) // 2 :]) <= 4
+    assert [stage.copy.one(f"SELECT count(*) FROM task WHERE {what}") for what in HELD_OR_NEW] == [0, 0]
+
+
+HELD_OR_NEW = ("lease_owner IS NOT NULL", "last_polled_at IS NULL")
 
 
 class Writer:
@@ -559,7 +568,7 @@ def test_last_pages_wait_for_others_while_some_may_come_and_no_longer(
     stage_for: Staging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = world_of_many(100, 2)
-    stage = stage_for(world, api__concurrency=8)
+    stage = stage_for(world, api__concurrency=2)
     tried: list[int] = []
     really = page_group.write_pages
 
