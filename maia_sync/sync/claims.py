@@ -1,7 +1,8 @@
 """What has a run taken to walk, and not walked yet? A few tasks at a time, with their checkpoints.
 
-Leases and checkpoints of several tasks take one transaction. They are kept alive from then on, and those
-whose turn does not come are given back at the run's end; at worst they run out by themselves.
+Leases and checkpoints of several tasks take one transaction. They are kept alive from then on. Those whose
+turn does not come are given back at the run's end, and those of named tasks that are more than can be walked
+at once after a second; at worst they run out by themselves.
 """
 
 from __future__ import annotations

@@ -108,10 +108,11 @@ def test_any_value_at_any_key_is_a_setting_or_a_problem_that_names_file_and_key(
     loaded = load(file, f"[{key[0]}]\n{key[1]} = {value}\n", {})
     if isinstance(loaded, Settings):
         return
-    assert len(loaded) == 1
-    assert loaded[0].startswith(f"{file}: {'.'.join(key)}: expected ")
-    assert loaded[0].isprintable()
-    assert len(loaded[0]) < len(str(file)) + 500
+    assert loaded
+    for problem in loaded:  # archive.retention may be too short, and lack what it needs beside it
+        assert problem.startswith(f"{file}: {'.'.join(key)}: expected ")
+        assert problem.isprintable()
+        assert len(problem) < len(str(file)) + 500
 
 
 @given(st.lists(st.tuples(st.sampled_from(ALL_KEYS), toml), max_size=6, unique_by=lambda pair: pair[0]))
@@ -141,9 +142,10 @@ def test_any_variable_is_a_setting_or_a_problem_that_names_it(file: Path, key: K
     loaded = load(file, "", {variable_name(key): text})
     if isinstance(loaded, Settings):
         return
-    assert len(loaded) == 1
-    assert loaded[0].startswith(f"environment: {variable_name(key)}: expected ")
-    assert loaded[0].isprintable()
+    assert loaded
+    for problem in loaded:
+        assert problem.startswith(f"environment: {variable_name(key)}: expected ")
+        assert problem.isprintable()
 
 
 @given(name=st.text(min_size=1, max_size=12), section=st.sampled_from([*KEYS, None]), value=toml)
