@@ -43,7 +43,7 @@ FACETS = FacetReader(FacetsSettings())
 
 
 TASK = "11111111-2222-4333-8444-555555555555"
-SEEDS = 10
+SEEDS = 8
 
 
 class SmallWorld:

@@ -1,6 +1,6 @@
 """Do the promises hold in simulated lives, and is the simulator worth believing?
 
-700 stories; `python -m tests.simulation` plays more, and breaks the code on purpose (see README.md).
+500 stories; `python -m tests.simulation` plays more, and breaks the code on purpose (see README.md).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.simulation.story import Story
     from tests.simulation.theatre import Outcome
 
-SEEDS = 700
+SEEDS = 500
 AT_A_TIME = 25
 ROOT = Path(__file__).resolve().parent.parent.parent
 
