@@ -202,7 +202,8 @@ def _run(command: tuple[str, ...]) -> Secret:
     try:
         done = subprocess.run(command, capture_output=True, timeout=_COMMAND_SECONDS, check=False)  # noqa: S603 - the operator's own command
     except OSError as error:
-        raise CredentialsRefused(f"auth.token_command could not be run: {error.strerror}") from error
+        why = error.strerror or type(error).__name__
+        raise CredentialsRefused(f"auth.token_command could not be run: {why}") from error
     except subprocess.TimeoutExpired as error:
         raise CredentialsRefused(
             f"auth.token_command was stopped: it took longer than {_COMMAND_SECONDS} seconds"

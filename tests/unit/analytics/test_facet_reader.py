@@ -749,7 +749,8 @@ def test_where_names_are_too_many_or_odd_no_more_is_learnt_and_what_is_known_sta
     assert not known & {"a\n", 'a"', "x" * 300}
 
 
-def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def codes_made(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return what the names will be of each code that is made from now on."""
     made: list[object] = []
     true = facet_reader.FacetCode
 
@@ -758,6 +759,11 @@ def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPa
         return true(*given)
 
     monkeypatch.setattr(facet_reader, "FacetCode", noted)
+    return made
+
+
+def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = codes_made(monkeypatch)
     reader = FacetReader(DEFAULT)
     page = [f'{{"type":"plan","n{number}":1}}' for number in range(20)]
     assert_read_alike(reader, page, DEFAULT)
@@ -768,14 +774,7 @@ def test_names_are_learnt_from_a_whole_page_at_once(monkeypatch: pytest.MonkeyPa
 
 def test_nothing_is_learnt_where_payloads_are_read_slice_by_slice(monkeypatch: pytest.MonkeyPatch) -> None:
     """An odd name behind a plain one: what is read so refuses no other names, and would pass them over."""
-    made: list[object] = []
-    true = facet_reader.FacetCode
-
-    def noted(*given: Any) -> Any:
-        made.append(given[2:])
-        return true(*given)
-
-    monkeypatch.setattr(facet_reader, "FacetCode", noted)
+    made = codes_made(monkeypatch)
     settings = FacetsSettings(user_id=("who['a\"b']", "userId"))
     reader = FacetReader(settings)
     for page in (['{"who":{"x":1}}'], ['{"userId":"u"}'], ['{"who":{"a\\"b":"v"},"userId":"u"}', '{"n":1}']):

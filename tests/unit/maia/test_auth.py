@@ -20,6 +20,7 @@ from maia_sync.errors import (
     RetriesExhausted,
     SignInFailed,
 )
+from maia_sync.maia import auth as auth_module
 from maia_sync.maia.auth import AccessToken, BearerAuth, make_auth, read_credential
 from maia_sync.maia.client import MaiaClient
 from maia_sync.settings import ApiSettings, AuthSettings, Secret
@@ -323,10 +324,20 @@ def test_the_bearer_comes_from_the_settings_a_file_or_a_command(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "command", [("false",), ("printf", "two words"), ("true",), ("no-such-command-anywhere",)]
+    ("command", "told"),
+    [
+        (("false",), "ended with exit code 1"),
+        (("printf", "two words"), "printed nothing that can be a bearer token"),
+        (("true",), "printed nothing that can be a bearer token"),
+        (("no-such-command-anywhere",), "could not be run: No such file or directory"),
+        (("sleep", "30"), "was stopped: it took longer than 0.1 seconds"),
+    ],
 )
-def test_a_command_that_gives_no_token_is_a_credential_refused(command: tuple[str, ...]) -> None:
-    with pytest.raises(CredentialsRefused) as caught:
+def test_a_command_that_gives_no_token_is_a_credential_refused(
+    command: tuple[str, ...], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth_module, "_COMMAND_SECONDS", 0.1 if command[0] == "sleep" else 60)
+    with pytest.raises(CredentialsRefused, match=told) as caught:
         bearer_of(AuthSettings(token_command=command))
     assert "two words" not in str(caught.value)
 
